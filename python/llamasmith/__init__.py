@@ -1,0 +1,71 @@
+"""llamasmith: llama.cpp built your way, bound to Python, measured on your machine.
+
+Names are imported on first use, so that ``import llamasmith`` is quick, loads no engine, and works in
+the build itself (``python -m llamasmith.patchset``), where the extension does not exist yet.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from .errors import LlamaError
+
+if TYPE_CHECKING:
+    from .build import BuildInfo, build_info
+    from .engine import Engine, engines, load_engine, loaded_engine
+    from .model import Model
+    from .session import Generation, Session, ThreadPool, Timings
+    from .threads import Budget, thread_budget
+
+_HOME = {
+    "BuildInfo": "build",
+    "build_info": "build",
+    "Engine": "engine",
+    "engines": "engine",
+    "load_engine": "engine",
+    "loaded_engine": "engine",
+    "Model": "model",
+    "Generation": "session",
+    "Session": "session",
+    "ThreadPool": "session",
+    "Timings": "session",
+    "Budget": "threads",
+    "thread_budget": "threads",
+}
+
+__all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
+    "LlamaError",
+    "errors",
+    "BuildInfo",
+    "build_info",
+    "Engine",
+    "engines",
+    "load_engine",
+    "loaded_engine",
+    "Model",
+    "Generation",
+    "Session",
+    "ThreadPool",
+    "Timings",
+    "Budget",
+    "thread_budget",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("llamasmith")
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
