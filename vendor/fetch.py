@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -25,61 +24,18 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "python"))
 
 from llamasmith.errors import VendorError  # noqa: E402 (found by the line above: this runs before any installation)
-from llamasmith.patchset.pin import Pin, difference, load_pin, subset_files, tree_listing  # noqa: E402
+from llamasmith.patchset.pin import Pin, load_pin, stamped_digest, subset_files, verify  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Say = Callable[[str], None]
 
-STAMP = ".llamasmith-verified"
 STILL_HERE_SECONDS = 15  # how long a child process may be silent before we say that it is still at work
 WAYS_OUT = """What to do, any one of these:
   - unpack or check out llama.cpp {commit} anywhere and name it: LLAMASMITH_LLAMA_CPP_DIR=/path/to/llama.cpp
   - let git reach it: LLAMASMITH_LLAMA_CPP_GIT=<url or path of a llama.cpp repository>
   - let pip reach a package index (its own settings count: pip config, PIP_INDEX_URL, PIP_FIND_LINKS, a proxy)"""
-
-
-# -- is this the pinned tree? ----------------------------------------------------------------------------------------
-
-
-def stat_digest(tree: Path, pin: Pin) -> str:
-    """Changes whenever a file of the subset is written, added, removed or replaced.
-
-    The change time is part of it: unlike the modification time no tool can set it back, so a stamp that still fits
-    means that nobody wrote to these files since their contents were hashed.
-    """
-    state = hashlib.sha256()
-    for name, path in sorted(subset_files(tree, pin.subset)):
-        facts = path.stat()
-        state.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}\n".encode())
-    return state.hexdigest()
-
-
-def read_stamp(tree: Path, pin: Pin) -> str | None:
-    """The tree digest that was verified here, if no file was touched since."""
-    try:
-        digest, stats = (tree / STAMP).read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return None
-    return digest if stats == stat_digest(tree, pin) else None
-
-
-def write_stamp(tree: Path, pin: Pin) -> None:
-    """Record that the tree was verified. A read-only tree goes without: it is then hashed each time (0.3 s)."""
-    try:
-        temporary = tree / f"{STAMP}.{os.getpid()}"
-        temporary.write_text(f"{pin.tree_digest} {stat_digest(tree, pin)}\n", encoding="ascii")
-        temporary.replace(tree / STAMP)
-    except OSError:
-        pass
-
-
-def verify(tree: Path, pin: Pin, *, stamped: bool = True) -> str:
-    """Empty when the tree is the pinned one, else why it is not."""
-    if stamped and read_stamp(tree, pin) == pin.tree_digest:
-        return ""
-    return difference(pin, tree_listing(tree, pin.subset))
 
 
 # -- the carriers: each fills an empty folder with the subset -----------------------------------------------------------
@@ -230,7 +186,6 @@ def stage(pin: Pin, ways: Sequence[Callable[[Path, Say], None]], beside: Path, s
             wrong = verify(tree, pin, stamped=False)
             if wrong:
                 raise VendorError(f"what was delivered is not the pinned llama.cpp:\n{wrong}")
-            write_stamp(tree, pin)
         except (VendorError, tarfile.TarError, EOFError, OSError) as error:
             shutil.rmtree(staging, ignore_errors=True)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -290,16 +245,14 @@ def present(dest: Path, pin: Pin, *, force: bool, say: Say) -> bool:
     """True: the pinned tree is there. False: something has to be fetched. An error: somebody should look first."""
     if not dest.is_dir() or not any(dest.iterdir()):
         return False
-    if read_stamp(dest, pin) == pin.tree_digest:
-        return True
     try:
-        wrong = verify(dest, pin, stamped=False)
+        wrong = verify(dest, pin)
+        earlier = stamped_digest(dest, pin)
     except VendorError as error:
-        wrong = f"  {error}"
+        wrong, earlier = f"  {error}", None
     if not wrong:
-        write_stamp(dest, pin)
         return True
-    if read_stamp(dest, pin) is not None:
+    if earlier is not None:
         say(f"{dest} holds the llama.cpp of another pin, untouched: replacing it")
     elif not force:
         raise refusal(dest, pin, wrong)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import VendorError
+from .stamp import read_stamp, write_stamp
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,7 +25,22 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Part", "Pin", "difference", "digest_of", "load_pin", "parts_of", "subset_files", "tree_listing"]
+__all__ = [
+    "STAMP",
+    "Part",
+    "Pin",
+    "difference",
+    "digest_of",
+    "inside",
+    "load_pin",
+    "parts_of",
+    "stamped_digest",
+    "subset_files",
+    "tree_listing",
+    "verify",
+]
+
+STAMP = ".llamasmith-verified"
 
 # What editors, patch tools and Python leave behind; used to explain a mismatch, never to overlook a file.
 _DROPPINGS = ("~", ".orig", ".rej", ".swp", ".swo", ".bak", ".pyc", ".DS_Store")
@@ -98,6 +114,16 @@ def subset_files(tree: Path, subset: Iterable[str]) -> Iterator[tuple[str, Path]
             yield name, path
 
 
+def inside(tree: Path, name: str) -> Path:
+    """The path of a file of the tree; a link on the way, which could lead out of it, is refused."""
+    path = tree
+    for step in name.split("/"):
+        path = path / step
+        if path.is_symlink():
+            raise VendorError(f"{path} is a symbolic link; the pinned tree has none. Use an unaltered llama.cpp")
+    return path
+
+
 def tree_listing(tree: Path, subset: Iterable[str]) -> dict[str, str]:
     """Path -> SHA-256 of the content, for every file of the subset."""
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in subset_files(tree, subset)}
@@ -143,3 +169,18 @@ def difference(pin: Pin, listing: Mapping[str, str]) -> str:
     if odd:
         lines.append(f"  these look like leftovers of a tool, remove them: {', '.join(odd[:5])}")
     return "\n".join(lines)
+
+
+def stamped_digest(tree: Path, pin: Pin) -> str | None:
+    """The tree digest that was established here earlier, if no file was touched since."""
+    return read_stamp(tree / STAMP, subset_files(tree, pin.subset))
+
+
+def verify(tree: Path, pin: Pin, *, stamped: bool = True) -> str:
+    """Empty when the tree is the pinned one, else why it is not. A tree that was hashed is stamped."""
+    if stamped and stamped_digest(tree, pin) == pin.tree_digest:
+        return ""
+    wrong = difference(pin, tree_listing(tree, pin.subset))
+    if not wrong:
+        write_stamp(tree / STAMP, pin.tree_digest, subset_files(tree, pin.subset))
+    return wrong
