@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "BuildError",
+    "Cancelled",
     "ContextFull",
     "DecodeFailed",
     "EngineError",
@@ -63,6 +64,10 @@ class ContextFull(LlamaError, ValueError):
 
 class DecodeFailed(LlamaError, RuntimeError):
     """llama.cpp could not evaluate a batch. The session's memory is as it was before the call."""
+
+
+class Cancelled(LlamaError, RuntimeError):
+    """``Session.cancel()`` was called during the call. The session's memory is as it was before."""
 
 
 class SessionBusy(LlamaError, RuntimeError):

@@ -1,0 +1,44 @@
+# One sub-build for each engine: upstream's own CMake builds the module, so a pristine engine is what upstream builds.
+include(ExternalProject)
+
+set(jobs "")
+if(DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
+    set(jobs -j$ENV{CMAKE_BUILD_PARALLEL_LEVEL})
+endif()
+
+set(previous llamasmith-upstream)
+foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
+    set(tree "${LLAMASMITH_VENDOR}")
+    set(threading "")
+    set(openmp OFF)
+    if(engine STREQUAL "patched")
+        set(tree "${LLAMASMITH_PATCHED}")
+        set(threading "${PROJECT_SOURCE_DIR}/src/threading")
+    elseif(engine STREQUAL "upstream-openmp")
+        set(openmp ON)
+    endif()
+    ExternalProject_Add(engine-${engine}
+        SOURCE_DIR "${PROJECT_SOURCE_DIR}/cmake/engine"
+        BINARY_DIR "${PROJECT_BINARY_DIR}/engine-${engine}"
+        PREFIX "${PROJECT_BINARY_DIR}/engine-${engine}-prefix"
+        CMAKE_CACHE_ARGS
+            "-DCMAKE_BUILD_TYPE:STRING=${CMAKE_BUILD_TYPE}"
+            "-DCMAKE_C_COMPILER:FILEPATH=${CMAKE_C_COMPILER}"
+            "-DCMAKE_CXX_COMPILER:FILEPATH=${CMAKE_CXX_COMPILER}"
+            "-DCMAKE_MAKE_PROGRAM:FILEPATH=${CMAKE_MAKE_PROGRAM}"
+            "-DCMAKE_C_FLAGS:STRING=${CMAKE_C_FLAGS}"
+            "-DCMAKE_CXX_FLAGS:STRING=${CMAKE_CXX_FLAGS}"
+            "-DENGINE_GGML_DIR:PATH=${tree}/ggml"
+            "-DENGINE_OUTPUT_DIR:PATH=${PROJECT_BINARY_DIR}/engines/${engine}"
+            "-DENGINE_THREADING_DIR:PATH=${threading}"
+            "-DENGINE_CPU_FLAGS:STRING=${LLAMASMITH_CPU_FLAGS}"
+            "-DGGML_OPENMP:BOOL=${openmp}"
+            ${LLAMASMITH_ENGINE_ARGS}
+        BUILD_COMMAND ${CMAKE_COMMAND} --build <BINARY_DIR> --target ggml-cpu ${jobs}
+        INSTALL_COMMAND ""
+        BUILD_ALWAYS ON            # ninja in the sub-build knows what is up to date, we do not
+        BUILD_BYPRODUCTS "${PROJECT_BINARY_DIR}/engines/${engine}/libggml-cpu.so"
+        USES_TERMINAL_BUILD ON     # shows progress, and keeps the sub-builds from running all at once
+        DEPENDS ${previous})
+    set(previous engine-${engine})
+endforeach()

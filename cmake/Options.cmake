@@ -1,0 +1,41 @@
+# What a user may ask for. cmake/options.py refuses what nobody knows: a definition that is silently ignored is how
+# people get a CPU-only build and learn of it months later.
+set(LLAMASMITH_ENGINES "patched;upstream;upstream-openmp" CACHE STRING
+    "Engines to build: patched (our series), upstream (pristine, own pool), upstream-openmp (pristine, OpenMP)")
+set(LLAMASMITH_BACKENDS "cpu" CACHE STRING "Backends to build; this version builds cpu")
+set(LLAMASMITH_CPU "native" CACHE STRING
+    "CPU to build the engines for: native (this machine) or baseline (x86-64-v2, ARMv8-A: any machine)")
+set(LLAMASMITH_EXTRA_PATCHES "" CACHE STRING "Your own patch files, applied after ours, separated by semicolons")
+set(LLAMASMITH_SKIP_PATCHES "" CACHE STRING "Names of our patches to leave out, separated by semicolons")
+set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-quantize, llama-perplexity, llama-server")
+
+find_package(OpenMP COMPONENTS C CXX QUIET)
+
+# Everything in the cache with one of our prefixes, with its help text: the script tells a user's word from CMake's own.
+set(listing "")
+get_cmake_property(names CACHE_VARIABLES)
+foreach(name IN LISTS names)
+    if(name MATCHES "^(GGML|LLAMA|LLAMASMITH)_")
+        get_property(help CACHE ${name} PROPERTY HELPSTRING)
+        get_property(type CACHE ${name} PROPERTY TYPE)
+        string(APPEND listing "${name}\t${type}\t${help}\t$CACHE{${name}}\n")
+    endif()
+endforeach()
+file(WRITE "${PROJECT_BINARY_DIR}/options.tsv" "${listing}")
+
+# Writes options.cmake (LLAMASMITH_ENGINES_BUILT, LLAMASMITH_CPU_FLAGS, LLAMASMITH_ENGINE_ARGS ...) and options.json.
+llamasmith_python(
+    COMMAND cmake/options.py
+        --listing "${PROJECT_BINARY_DIR}/options.tsv"
+        --vendor "${LLAMASMITH_VENDOR}"
+        --openmp "${OpenMP_FOUND}"
+        --compiler "${CMAKE_C_COMPILER}"
+        --compiler-id "${CMAKE_C_COMPILER_ID}"
+        --processor "${CMAKE_SYSTEM_PROCESSOR}"
+        --out "${PROJECT_BINARY_DIR}"
+    FAILS_WITH "an option is not understood")
+include("${PROJECT_BINARY_DIR}/options.cmake")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()

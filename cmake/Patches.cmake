@@ -1,0 +1,17 @@
+# The patched copy of upstream's tree, in the build tree. Stamped: an unchanged series costs nothing.
+set(LLAMASMITH_PATCHED "${PROJECT_BINARY_DIR}/patched/llama.cpp")
+llamasmith_python(
+    COMMAND -m llamasmith.patchset apply
+        --tree "${LLAMASMITH_VENDOR}"
+        --series "${PROJECT_SOURCE_DIR}/patches/series"
+        --dest "${LLAMASMITH_PATCHED}"
+        --extra "${LLAMASMITH_EXTRA_PATCHES}"
+        --skip "${LLAMASMITH_SKIP_PATCHES}"
+        --code-dir "${PROJECT_SOURCE_DIR}/src/threading"
+        --manifest "${PROJECT_BINARY_DIR}/patchset.json"
+    FAILS_WITH "the patch series does not apply")
+
+file(GLOB patches "${PROJECT_SOURCE_DIR}/patches/*.patch")
+file(GLOB code "${PROJECT_SOURCE_DIR}/src/threading/*")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+    "${PROJECT_SOURCE_DIR}/patches/series" ${patches} ${code} ${LLAMASMITH_EXTRA_PATCHES})

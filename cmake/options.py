@@ -1,0 +1,321 @@
+"""Checks what the user asked CMake for, and derives what upstream and the engines are told. Called by Options.cmake.
+
+Every ``GGML_*``, ``LLAMA_*`` and ``LLAMASMITH_*`` definition must be known and must have an effect; else the build
+stops and says what was meant. Reads the cache listing that CMake wrote, writes ``options.cmake`` and ``options.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from llamasmith.errors import BuildError
+
+DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
+CPU_CHOICES = ("native", "baseline")
+OUR_DEFAULTS = {
+    "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
+    "LLAMASMITH_BACKENDS": "cpu",
+    "LLAMASMITH_CPU": "native",
+    "LLAMASMITH_EXTRA_PATCHES": "",
+    "LLAMASMITH_SKIP_PATCHES": "",
+    "LLAMASMITH_TOOLS": "OFF",
+    "LLAMASMITH_LLAMA_CPP_DIR": "",
+}
+# Variables of our own CMake files that may be in the cache, none of them a user's choice.
+OUR_INTERNALS = re.compile(r"LLAMASMITH_(VENDOR|PATCHED|PIN|LIBRARIES|TOOL_TARGETS|CPU_FLAGS|ENGINE_ARGS|ENGINES_BUILT)$")
+
+BACKENDS = "BLAS CANN CUDA ET HIP HEXAGON METAL MUSA OPENCL OPENVINO RPC SYCL VIRTGPU VULKAN WEBGPU ZDNN ZENDNN".split()
+X86_ISA = (
+    "SSE42 AVX AVX2 BMI2 AVX_VNNI FMA F16C AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16 AMX_TILE AMX_INT8 AMX_BF16"
+).split()
+
+# Upstream options whose value this project decides: the value we set, and what a user should set instead.
+DECIDED = {
+    "GGML_NATIVE": ("OFF", "set LLAMASMITH_CPU=native or LLAMASMITH_CPU=baseline instead"),
+    "GGML_BACKEND_DL": ("ON", "engines are always loadable modules"),
+    "GGML_BACKEND_DIR": ("", "engines are found relative to the package"),
+    "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
+    "GGML_CPU": ("ON", "choose engines with LLAMASMITH_ENGINES"),
+    "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=patched;upstream;upstream-openmp"),
+    "GGML_CPU_ALL_VARIANTS": ("OFF", "this version builds for one CPU: LLAMASMITH_CPU=native or baseline"),
+    "LLAMA_BUILD_COMMON": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
+    "LLAMA_BUILD_TOOLS": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
+    "LLAMA_BUILD_SERVER": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's llama-server"),
+    "LLAMA_BUILD_TESTS": ("OFF", "upstream's tests are not part of the package"),
+    "LLAMA_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
+    "LLAMA_BUILD_APP": ("OFF", "upstream's app is not part of the package"),
+    "LLAMA_BUILD_UI": ("OFF", "upstream's web pages are not part of the package"),
+    "LLAMA_USE_PREBUILT_UI": ("OFF", "a build downloads nothing but the pinned source"),
+    "LLAMA_OPENSSL": ("OFF", "a package must not depend on the build machine's OpenSSL"),
+    "LLAMA_USE_SYSTEM_GGML": ("OFF", "engines and libraries come from the same pinned tree"),
+}
+# Names of other days and places, and what they are today.
+RENAMED = {
+    "LLAMA_CUBLAS": "GGML_CUDA",
+    "LLAMA_CUDA": "GGML_CUDA",
+    "GGML_CUBLAS": "GGML_CUDA",
+    "LLAMA_BLAS": "GGML_BLAS",
+    "LLAMA_OPENBLAS": "GGML_BLAS",
+    "GGML_OPENBLAS": "GGML_BLAS",
+    "LLAMA_BLAS_VENDOR": "GGML_BLAS_VENDOR",
+    "LLAMA_NATIVE": "LLAMASMITH_CPU",
+    "LLAMA_METAL": "GGML_METAL",
+    "LLAMA_RPC": "GGML_RPC",
+    "LLAMA_AVX": "GGML_AVX",
+    "LLAMA_AVX2": "GGML_AVX2",
+    "LLAMA_AVX512": "GGML_AVX512",
+    "LLAMA_FMA": "GGML_FMA",
+    "LLAMA_F16C": "GGML_F16C",
+}
+# The help text that CMake gives to -D on its command line, and scikit-build-core to -C cmake.define.
+BY_USER = {"No help, variable specified on the command line.", ""}
+
+# Macros of a compiler for this machine -> flags of /proc/cpuinfo: what the engines will need where they run.
+MACRO_FLAGS = {
+    "__SSE4_2__": "sse4_2", "__AVX__": "avx", "__AVX2__": "avx2", "__FMA__": "fma", "__F16C__": "f16c",
+    "__BMI__": "bmi1", "__BMI2__": "bmi2", "__LZCNT__": "abm", "__MOVBE__": "movbe", "__AVXVNNI__": "avx_vnni",
+    "__AVX512F__": "avx512f", "__AVX512CD__": "avx512cd", "__AVX512BW__": "avx512bw", "__AVX512DQ__": "avx512dq",
+    "__AVX512VL__": "avx512vl", "__AVX512VBMI__": "avx512vbmi", "__AVX512VNNI__": "avx512_vnni",
+    "__AVX512BF16__": "avx512_bf16", "__AVX512FP16__": "avx512_fp16", "__AMX_TILE__": "amx_tile",
+    "__AMX_INT8__": "amx_int8", "__AMX_BF16__": "amx_bf16",
+    "__ARM_FEATURE_DOTPROD": "asimddp", "__ARM_FEATURE_MATMUL_INT8": "i8mm", "__ARM_FEATURE_SVE": "sve",
+    "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC": "asimdhp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One cache entry: ``by_user`` if it was given on a command line and not made by CMake code."""
+
+    name: str
+    value: str
+    by_user: bool
+
+
+@dataclass
+class Choice:
+    """What the build will do."""
+
+    requested: dict[str, str]
+    engines: list[str]
+    left_out: dict[str, str]
+    backends: list[str]
+    cpu: str
+    engine_args: list[str] = field(default_factory=list)
+
+
+def read_listing(text: str) -> list[Definition]:
+    """The cache entries that CMake listed, a tab-separated line each: name, type, help, value."""
+    entries = []
+    for line in text.splitlines():
+        name, _, rest = line.partition("\t")
+        kind, _, rest = rest.partition("\t")
+        helptext, _, value = rest.partition("\t")
+        by_user = kind == "UNINITIALIZED" or (kind != "INTERNAL" and helptext in BY_USER)
+        entries.append(Definition(name, value, by_user))
+    return entries
+
+
+def upstream_options(vendor: Path) -> set[str]:
+    """Names of all options that upstream's CMake files declare, read from the pinned tree itself."""
+    declared = re.compile(r"^\s*(?:option|set)\s*\(\s*((?:GGML|LLAMA)_\w+)(?=.*?(?:CACHE|\"))", re.MULTILINE)
+    names: set[str] = set()
+    for file in (vendor / "CMakeLists.txt", vendor / "ggml" / "CMakeLists.txt"):
+        names |= set(declared.findall(file.read_text(encoding="utf-8")))
+    return names
+
+
+def truth(value: str) -> str:
+    """CMake's many words for yes and no, as ON and OFF; other values as they are."""
+    upper = value.upper()
+    if upper in {"ON", "1", "YES", "TRUE", "Y"}:
+        return "ON"
+    if upper in {"OFF", "0", "NO", "FALSE", "N"}:
+        return "OFF"
+    return value
+
+
+def refuse_unknown(name: str, known: set[str]) -> None:
+    if name in known:
+        return
+    meant = RENAMED.get(name)
+    if meant is None:
+        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+        meant = close[0] if close else None
+    hint = f" Did you mean {meant}?" if meant else ""
+    ours = ", ".join(sorted(OUR_DEFAULTS))
+    raise BuildError(f"{name} is not an option of llamasmith or of the pinned llama.cpp.{hint} Our options: {ours}.")
+
+
+def check_upstream_option(name: str, value: str, cpu: str) -> bool:
+    """Whether a known upstream option may be passed on; raises where it would have no effect or do harm."""
+    value = truth(value)
+    if name.removeprefix("GGML_") in BACKENDS:
+        if value == "ON":
+            raise BuildError(f"{name}=ON: this version of llamasmith builds only the backend cpu.")
+        return False
+    if name.removeprefix("GGML_") in X86_ISA:
+        if cpu == "native":
+            raise BuildError(
+                f"{name}={value}: LLAMASMITH_CPU=native already uses what this machine has; "
+                f"to choose instruction sets yourself, add LLAMASMITH_CPU=baseline."
+            )
+        return True
+    if name in DECIDED:
+        ours, advice = DECIDED[name]
+        if value != ours:
+            raise BuildError(f"{name}={value} has no effect here: {advice}.")
+        return False
+    if not name.startswith("GGML_"):
+        raise BuildError(f"{name}={value} has no effect here: llamasmith decides how libllama is built.")
+    return True
+
+
+def check_list(option: str, given: str, allowed: tuple[str, ...]) -> list[str]:
+    words = [word for word in given.replace(",", ";").split(";") if word]
+    for word in words:
+        if word not in allowed:
+            close = difflib.get_close_matches(word, allowed, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise BuildError(f"{option} names {word!r}, which does not exist.{hint} Allowed: {', '.join(allowed)}.")
+    if not words:
+        raise BuildError(f"{option} is empty. Allowed: {', '.join(allowed)}.")
+    return list(dict.fromkeys(words))
+
+
+def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> Choice:
+    """Turns cache entries into the build's choices, or raises BuildError with what is wrong."""
+    values = {**OUR_DEFAULTS, **{e.name: e.value for e in entries if e.name in OUR_DEFAULTS}}
+    requested = {name: value for name, value in values.items() if value != OUR_DEFAULTS[name]}
+
+    cpu = values["LLAMASMITH_CPU"]
+    if cpu == "dispatch":
+        raise BuildError("LLAMASMITH_CPU=dispatch is not built by this version. Allowed: native, baseline.")
+    (cpu,) = check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)
+    backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
+    engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], DEFAULT_ENGINES)
+
+    left_out = {}
+    if "upstream-openmp" in engines and not has_openmp:
+        why = "the compiler has no OpenMP (for GCC and Clang on Debian: apt install libgomp1 or libomp-dev)"
+        if "LLAMASMITH_ENGINES" in requested:
+            raise BuildError(f"LLAMASMITH_ENGINES asks for upstream-openmp, but {why}.")
+        engines.remove("upstream-openmp")
+        left_out["upstream-openmp"] = why
+
+    choice = Choice(requested, engines, left_out, backends, cpu)
+    for entry in entries:
+        if not entry.by_user or entry.name in OUR_DEFAULTS or OUR_INTERNALS.match(entry.name):
+            continue
+        refuse_unknown(entry.name, known | set(OUR_DEFAULTS))
+        requested[entry.name] = entry.value
+        if check_upstream_option(entry.name, entry.value, cpu):
+            choice.engine_args.append(f"-D{entry.name}:STRING={entry.value}")
+    return choice
+
+
+def isa_args(choice: Choice) -> list[str]:
+    """Upstream's own switches for instruction sets, each set explicitly: their defaults depend on the environment."""
+    given = {arg[2:].partition(":")[0] for arg in choice.engine_args}
+    on = {"SSE42"} if choice.cpu == "baseline" else set()
+    names = [name for name in X86_ISA if f"GGML_{name}" not in given]
+    return [f"-DGGML_{name}:BOOL={'ON' if name in on else 'OFF'}" for name in names]
+
+
+AMX_OFF = ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"]
+
+
+def amx_is_sound(compiler: str, flags: list[str]) -> bool:
+    """Whether code for AMX tiles works here: tried, for neither the CPU's flags nor the compiler's tell."""
+    source = Path(__file__).with_name("probe_amx.c")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "probe"
+        command = [compiler, "-O3", *flags, str(source), "-o", str(program)]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            return False
+        return subprocess.run([str(program)], capture_output=True, check=False).returncode == 0
+
+
+def native_flags(compiler: str, processor: str) -> list[str]:
+    """Compiler flags for the CPU of this machine, without what this compiler gets wrong."""
+    if re.match(r"aarch64|arm", processor, re.IGNORECASE):
+        return ["-mcpu=native"]
+    flags = ["-march=native"]
+    if "amx_tile" in needed_cpu_flags(compiler, flags) and not amx_is_sound(compiler, flags):
+        print("llamasmith: AMX is left out: code for it by this compiler does not work here", file=sys.stderr)
+        flags += AMX_OFF
+    return flags
+
+
+def needed_cpu_flags(compiler: str, flags: list[str]) -> list[str]:
+    """The /proc/cpuinfo flags that code compiled with these flags may need."""
+    command = [compiler, *flags, "-dM", "-E", "-x", "c", os.devnull]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise BuildError(f"{' '.join(command)} failed: {result.stderr.strip()}. Use LLAMASMITH_CPU=baseline.")
+    macros = set(re.findall(r"^#define (\w+)", result.stdout, re.MULTILINE))
+    return [flag for macro, flag in MACRO_FLAGS.items() if macro in macros]
+
+
+def cmake_text(choice: Choice, flags: list[str], pin: str) -> str:
+    def line(name: str, values: list[str]) -> str:
+        return f"set({name} {' '.join(f'[==[{value}]==]' for value in values)})\n"
+
+    args = choice.engine_args + isa_args(choice)
+    return (
+        line("LLAMASMITH_ENGINES_BUILT", choice.engines)
+        + line("LLAMASMITH_CPU_FLAGS", flags)
+        + line("LLAMASMITH_ENGINE_ARGS", args)
+        + line("LLAMASMITH_PIN", [pin])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("listing", "vendor", "openmp", "compiler", "compiler-id", "processor", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    args = parser.parse_args()
+
+    vendor = Path(args.vendor)
+    pin = tomllib.loads((vendor.parent / "UPSTREAM.toml").read_text(encoding="utf-8"))["commit"]
+    entries = read_listing(Path(args.listing).read_text(encoding="utf-8"))
+    has_openmp = truth(args.openmp) == "ON"
+    choice = choose(entries, upstream_options(vendor), has_openmp=has_openmp)
+    for engine, why in choice.left_out.items():
+        print(f"llamasmith: engine {engine} is left out: {why}", file=sys.stderr)
+
+    flags = native_flags(args.compiler, args.processor) if choice.cpu == "native" else []
+    baseline = ["-msse4.2"] if re.match(r"x86_64|amd64", args.processor, re.IGNORECASE) else []
+    record = {
+        "requested": choice.requested,
+        "engines": choice.engines,
+        "left_out": choice.left_out,
+        "backends": choice.backends,
+        "cpu": choice.cpu,
+        "cpu_flags": needed_cpu_flags(args.compiler, flags or baseline),
+        "engine_flags": flags,
+    }
+    out = Path(args.out)
+    (out / "options.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (out / "options.cmake").write_text(cmake_text(choice, flags, pin), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BuildError as error:
+        sys.exit(f"\nllamasmith: {error}\n")

@@ -1,0 +1,67 @@
+"""Arguments, checked before they reach native code, where a number too large is only an unreadable TypeError."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from .errors import InvalidOption
+
+__all__ = ["integer", "token_ids", "utf8"]
+
+INT32_MAX = 2**31 - 1
+
+
+def integer(name: str, value: SupportsIndex, low: int, high: int, hint: str = "") -> int:
+    """The value as an int between `low` and `high`. Raises InvalidOption, or TypeError for what is no whole number."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}.") from None
+    if not low <= number <= high:
+        raise InvalidOption(f"{name} is {number}. Allowed: {low} to {high}{hint}.")
+    return number
+
+
+def utf8(text: str | bytes, what: str) -> str:
+    """The text as a ``str`` that has an UTF-8 form. Raises InvalidOption for lone surrogates and invalid UTF-8."""
+    if isinstance(text, bytes):
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidOption(
+                f"The {what} is not valid UTF-8: {error}. Decode it first, with the right codec."
+            ) from None
+    if not isinstance(text, str):
+        raise TypeError(f"The {what} must be str or bytes, not {type(text).__name__}.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidOption(
+            f"The {what} holds a lone surrogate (U+{ord(text[error.start]):04X} at index {error.start}), which is no "
+            f"character. It often comes from reading with errors='surrogateescape': use the right codec."
+        ) from None
+    return text
+
+
+def token_ids(tokens: Sequence[int] | np.ndarray[Any, Any]) -> list[int]:
+    """Token ids as a list of ints that native code can hold; the vocabulary's bounds are checked there."""
+    try:
+        array = np.asarray(tokens)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidOption(f"The tokens are not a list of token ids: {error}.") from None
+    if array.size == 0:
+        return []
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidOption(
+            f"The tokens must be a flat list of ints, not {array.ndim} dimensions of {array.dtype}. "
+            f"Text becomes tokens with Model.tokenize()."
+        )
+    worst = next((int(t) for t in (array.min(), array.max()) if not -INT32_MAX <= int(t) <= INT32_MAX), None)
+    if worst is not None:
+        raise InvalidOption(f"Token {worst} is not in any vocabulary.")
+    ids: list[int] = array.tolist()
+    return ids

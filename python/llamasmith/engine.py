@@ -1,0 +1,111 @@
+"""The compiled engines: which there are, and which one this process runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from ._native import _core
+from .build import build_info, package_root
+from .errors import EngineError, EngineNotFound, InvalidOption
+
+__all__ = ["DEFAULT_ENGINE", "Engine", "engines", "load_engine", "loaded_engine"]
+
+DEFAULT_ENGINE = "patched"
+
+_DESCRIPTIONS = {
+    "patched": "our patch series, own thread pool, wait policy chosen at run time",
+    "upstream": "pristine llama.cpp, own thread pool",
+    "upstream-openmp": "pristine llama.cpp, OpenMP: what it builds by default",
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One compiled ggml CPU backend. `features` is known once it is loaded."""
+
+    name: str
+    path: Path
+    description: str
+    openmp: bool
+    features: tuple[str, ...] = ()
+    chooses_wait: bool = False
+
+
+_loaded: Engine | None = None
+_lock = threading.Lock()
+
+
+def engines() -> tuple[Engine, ...]:
+    """The engines of this installation, the default one first. Loads none of them."""
+    root = package_root()
+    return tuple(
+        Engine(name, root / "engines" / name / "libggml-cpu.so", _DESCRIPTIONS.get(name, ""), "openmp" in name)
+        for name in build_info().engines
+    )
+
+
+def _find(name: str) -> Engine:
+    built = {engine.name: engine for engine in engines()}
+    if name in built:
+        return built[name]
+    close = get_close_matches(name, built, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise EngineNotFound(
+        f"No engine named {name!r}.{hint} This installation has: {', '.join(built)}. "
+        f"Others are built with: pip install . -C cmake.define.LLAMASMITH_ENGINES=..."
+    )
+
+
+def _check_environment() -> None:
+    # The engine itself cannot complain: it reads the variable when a pool is made, deep inside native code.
+    wait = os.environ.get("LLAMASMITH_WAIT")
+    policies = _core.wait_policies()
+    if wait is not None and wait not in policies:
+        raise InvalidOption(f"LLAMASMITH_WAIT is {wait!r}. Allowed: {', '.join(policies)}.")
+
+
+def load_engine(name: str | None = None) -> Engine:
+    """Loads an engine into this process, where it stays until the process ends.
+
+    Args:
+        name: one of `engines()`; by default the environment's ``LLAMASMITH_ENGINE``, else ``patched``.
+
+    Loading the same engine again does nothing. Raises EngineNotFound for a name that was not built, EngineError if
+    another engine already runs here (one process runs one engine), InvalidOption for a bad ``LLAMASMITH_WAIT``.
+    """
+    global _loaded
+    with _lock:
+        if name is None:
+            if _loaded is not None:
+                return _loaded
+            name = os.environ.get("LLAMASMITH_ENGINE") or DEFAULT_ENGINE
+            if name == DEFAULT_ENGINE and name not in build_info().engines:
+                name = build_info().engines[0]  # built without it: the first one is what the user asked for
+        engine = _find(name)
+        if _loaded is not None:
+            if _loaded.name == engine.name:
+                return _loaded
+            raise EngineError(
+                f"This process already runs the engine {_loaded.name!r}, so {name!r} cannot be loaded: one process runs "
+                f"one engine. Call load_engine({name!r}) before anything else, or use another process."
+            )
+        _check_environment()
+        facts = _core.load_engine(str(engine.path))
+        _loaded = Engine(
+            engine.name,
+            engine.path,
+            engine.description,
+            openmp=facts["openmp"],
+            features=facts["features"],
+            chooses_wait=facts["chooses_wait"],
+        )
+        return _loaded
+
+
+def loaded_engine() -> Engine | None:
+    """The engine that this process runs, if any."""
+    return _loaded

@@ -1,0 +1,357 @@
+"""Running a model: thread pools, sessions, generated text."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from ._check import INT32_MAX, integer, token_ids, utf8
+from ._native import _core
+from .engine import load_engine
+from .errors import InvalidOption
+from .model import Model
+from .threads import thread_budget
+
+__all__ = ["Generation", "PoolCounters", "Session", "Stream", "ThreadPool", "Timings"]
+
+# What a context costs grows with n_ctx: unless asked for, we take no more than this many tokens.
+DEFAULT_MAX_CTX = 4096
+# ggml's own limit (GGML_MAX_N_THREADS).
+MAX_THREADS = 512
+# Ours: larger batches only cost memory.
+MAX_BATCH = 65536
+
+
+@dataclass(frozen=True)
+class PoolCounters:
+    """Sums over a pool's threads since it was made; from the engine ``patched`` alone."""
+
+    barriers: int
+    """Barriers passed, counted once for each thread."""
+    spins: int
+    """Pause instructions, at barriers and between graphs."""
+    yields: int
+    """``sched_yield`` calls, at barriers and between graphs."""
+    parks: int
+    """Times that a thread slept in the kernel, at barriers and between graphs."""
+    wait_ns: int
+    """Nanoseconds spent waiting at barriers."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Times of one generation, in seconds of a monotonic clock read in native code."""
+
+    prompt_tokens: int
+    prompt_seconds: float
+    """From the start until the first token was chosen."""
+    generated_tokens: int
+    generate_seconds: float
+    """For all tokens after the first."""
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
+
+    @property
+    def generated_tokens_per_second(self) -> float:
+        """The rate after the first token, which the prompt has paid for."""
+        later = self.generated_tokens - 1
+        return later / self.generate_seconds if later > 0 and self.generate_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generated text. `stop_reason`: ``eos``, ``stop``, ``length``, ``context``, ``cancelled`` or ``interrupted``."""
+
+    text: str
+    tokens: tuple[int, ...]
+    stop_reason: str
+    timings: Timings
+
+
+class ThreadPool:
+    """Compute threads that stay alive between graphs. Sessions may share one; they then take turns.
+
+    Args:
+        n_threads: 1 to 512; by default what this process may really use (`thread_budget()`).
+        wait: how a thread waits: ``spin``, ``yield`` or ``park``; engine ``patched`` only. By default the
+            environment's ``LLAMASMITH_WAIT``, else ``spin``.
+        poll: how long workers look for the next graph before they sleep: 0 (not at all) to 100, upstream's unit.
+    """
+
+    def __init__(self, n_threads: int | None = None, *, wait: str | None = None, poll: int = 50) -> None:
+        load_engine()
+        if wait == "":
+            raise InvalidOption(f"wait is ''. Allowed: {', '.join(_core.wait_policies())}.")
+        count = thread_budget().budget if n_threads is None else n_threads
+        self._native = _core.ThreadPool(
+            integer("n_threads", count, 1, MAX_THREADS, "; leave it out for what this process may use"),
+            wait=wait or "",
+            poll=integer("poll", poll, 0, 100),
+        )
+
+    @property
+    def n_threads(self) -> int:
+        return self._native.n_threads
+
+    @property
+    def wait(self) -> str | None:
+        """The wait policy; may be set at any time. None in engines that have no choice."""
+        return self._native.wait or None
+
+    @wait.setter
+    def wait(self, name: str) -> None:
+        self._native.wait = name
+
+    def counters(self) -> PoolCounters | None:
+        """What waiting has cost so far. None in engines that do not count."""
+        values = self._native.counters()
+        return None if values is None else PoolCounters(**values)
+
+    def pause(self) -> None:
+        """Sends the workers to sleep until `resume()` or the next graph. Engine ``patched`` only."""
+        self._native.pause()
+
+    def resume(self) -> None:
+        self._native.resume()
+
+    def close(self) -> None:
+        """Ends the threads once no session uses them."""
+        self._native.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._native.closed else f"{self.n_threads} threads, wait={self.wait}"
+        return f"<llamasmith.ThreadPool {state}>"
+
+
+class Stream(Iterator[str]):
+    """Text as it is generated. `result` is known when it has ended; breaking off early costs nothing."""
+
+    def __init__(self, session: _core.Session, generation: int) -> None:
+        self._session = session
+        self._id = generation
+        self._pieces: list[str] = []
+        self._ended = False
+
+    def __next__(self) -> str:
+        while not self._ended:
+            piece = self._session.advance(self._id, 1)
+            self._ended = bool(self._session.state(self._id)["stop_reason"])
+            if piece:
+                self._pieces.append(piece)
+                return piece
+        raise StopIteration
+
+    def finish(self) -> Generation:
+        """Generates the rest in one native call, without handing out text in between."""
+        if not self._ended:
+            self._pieces.append(self._session.advance(self._id, INT32_MAX))
+            self._ended = True
+        return self.result
+
+    @property
+    def result(self) -> Generation:
+        """What has been generated so far."""
+        return _generation("".join(self._pieces), self._session.state(self._id))
+
+
+def _generation(text: str, state: _core.GenerationState) -> Generation:
+    timings = Timings(
+        state["prompt_tokens"], state["prompt_seconds"], state["generated_tokens"], state["generate_seconds"]
+    )
+    return Generation(text, state["tokens"], state["stop_reason"], timings)
+
+
+def _default_ctx(model: Model) -> int:
+    return min(model.n_ctx_train, DEFAULT_MAX_CTX) if model.n_ctx_train > 0 else DEFAULT_MAX_CTX
+
+
+class Session:
+    """A context of a model with its own thread pool: a memory of tokens, and what follows from them.
+
+    One thread at a time may use a session (another gets SessionBusy); many sessions may run one model at once.
+    A call stopped by Ctrl-C or by an error leaves the memory as it was before the call.
+
+    Args:
+        model: what to run.
+        n_ctx: room for tokens; by default the model's training length, at most 4096; 0 for all of it.
+        n_batch: tokens evaluated in one call of llama.cpp, the most.
+        n_ubatch: ... and in one graph.
+        n_threads: compute threads; by default what this process may really use.
+        n_threads_batch: compute threads for prompts, if another number.
+        wait: how threads wait, see `ThreadPool`.
+        pool: a ThreadPool to share, instead of `n_threads`, `n_threads_batch` and `wait`.
+        flash_attn: ``auto`` (llama.cpp decides), ``on`` or ``off``.
+        type_k, type_v: types of the KV cache: ``f16``, ``f32``, ``bf16``, ``q8_0``, ``q4_0``, ...
+
+    Raises InvalidOption, NotEnoughMemory, SessionClosed (closed model).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int | None = None,
+        n_batch: int = 2048,
+        n_ubatch: int = 512,
+        n_threads: int | None = None,
+        n_threads_batch: int | None = None,
+        wait: str | None = None,
+        pool: ThreadPool | None = None,
+        flash_attn: str = "auto",
+        type_k: str = "f16",
+        type_v: str = "f16",
+    ) -> None:
+        if pool is not None and (n_threads is not None or n_threads_batch is not None or wait is not None):
+            raise InvalidOption("Give either pool, or n_threads, n_threads_batch and wait; the pool has its own.")
+        self.model = model
+        self.pool = pool if pool is not None else ThreadPool(n_threads, wait=wait)
+        self.pool_batch = self.pool
+        if n_threads_batch is not None and n_threads_batch != self.pool.n_threads:
+            self.pool_batch = ThreadPool(n_threads_batch, wait=wait)
+        self._own_pools = pool is None
+        self._native = _core.Session(
+            model._native,
+            pool=self.pool._native,
+            pool_batch=self.pool_batch._native,
+            n_ctx=integer("n_ctx", _default_ctx(model) if n_ctx is None else n_ctx, 0, INT32_MAX),
+            n_batch=integer("n_batch", n_batch, 1, MAX_BATCH),
+            n_ubatch=integer("n_ubatch", n_ubatch, 1, MAX_BATCH),
+            flash_attn=flash_attn,
+            type_k=type_k,
+            type_v=type_v,
+        )
+
+    @property
+    def n_ctx(self) -> int:
+        """Room for tokens, as llama.cpp made it (it rounds up)."""
+        return self._native.n_ctx
+
+    @property
+    def n_past(self) -> int:
+        """Tokens in the memory."""
+        return self._native.n_past
+
+    def decode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Appends tokens to the memory and evaluates them.
+
+        Returns the logits after the last one: a new array of shape ``(n_vocab,)``. Raises InvalidOption for ids
+        outside the vocabulary, ContextFull, DecodeFailed, Cancelled.
+        """
+        return self._native.decode(token_ids(tokens))
+
+    def generate(
+        self,
+        prompt: str | bytes | Sequence[int],
+        *,
+        max_tokens: int | None = 128,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        ignore_eos: bool = False,
+        append: bool = False,
+        parse_special: bool = True,
+    ) -> Generation:
+        """Continues a prompt.
+
+        Args:
+            prompt: a text, or token ids (taken as they are).
+            max_tokens: the most to generate; None for as many as fit into the context.
+            temperature: 0 for the most likely token each time; larger for more variety.
+            top_k: choose among the k most likely; 0 for all.
+            top_p: choose among the most likely that together have this probability.
+            seed: 0 to 2**32 - 1, for a repeatable choice; random by default.
+            stop: texts that end the generation, and are left out of it.
+            ignore_eos: go on after the model's end-of-generation token.
+            append: go on from what the session holds; by default it forgets everything first.
+            parse_special: take the text of control tokens for those tokens, as chat templates need it.
+
+        Raises InvalidOption, ContextFull (the prompt does not fit), DecodeFailed, SessionBusy, SessionClosed.
+        """
+        stream = self.stream(
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+            ignore_eos=ignore_eos,
+            append=append,
+            parse_special=parse_special,
+        )
+        return stream.finish()
+
+    def stream(
+        self,
+        prompt: str | bytes | Sequence[int],
+        *,
+        max_tokens: int | None = 128,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        ignore_eos: bool = False,
+        append: bool = False,
+        parse_special: bool = True,
+    ) -> Stream:
+        """Like `generate()`, but an iterator of text: never half a character, never part of a stop string."""
+        if isinstance(prompt, (str, bytes)):
+            tokens = self.model.tokenize(utf8(prompt, "prompt"), add_special=not append, parse_special=parse_special)
+        else:
+            tokens = token_ids(prompt)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        generation = self._native.start(
+            tokens,
+            max_tokens=-1 if max_tokens is None else integer("max_tokens", max_tokens, 0, INT32_MAX, "; None for all that fit"),
+            temperature=temperature,
+            top_k=integer("top_k", top_k, 0, INT32_MAX, " (0 for all)"),
+            top_p=top_p,
+            seed=secrets.randbits(32) if seed is None else integer("seed", seed, 0, 2**32 - 1),
+            stop=[utf8(text, "stop string") for text in stops],
+            ignore_eos=ignore_eos,
+            append=append,
+        )
+        return Stream(self._native, generation)
+
+    def cancel(self) -> None:
+        """Stops the call that another thread has under way, within one node of the graph."""
+        self._native.cancel()
+
+    def counters(self) -> PoolCounters | None:
+        """What waiting has cost the pool for generation. None in engines that do not count."""
+        return self.pool.counters()
+
+    def reset(self) -> None:
+        """Forgets all tokens."""
+        self._native.reset()
+
+    def close(self) -> None:
+        """Frees the context and the session's own threads. Closing twice is allowed."""
+        if self._native.closed:
+            return
+        self._native.close()
+        if self._own_pools:
+            self.pool.close()
+            self.pool_batch.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._native.closed else f"{self.pool!r}"
+        return f"<llamasmith.Session of {self.model.path.name}: {state}>"

@@ -1,0 +1,42 @@
+#include "engine.hpp"
+#include "log.hpp"
+#include "pybind.hpp"
+
+using smith::Engine;
+using smith::Unlocked;
+
+static py::dict describe(const Engine & engine) {
+    py::dict facts;
+    facts["path"]        = engine.path;
+    facts["openmp"]      = engine.openmp;
+    facts["chooses_wait"] = engine.set_wait != nullptr;
+    facts["features"]    = py::tuple(py::cast(engine.features));
+    return facts;
+}
+
+void register_engine(py::module_ & m) {
+    m.def(
+        "load_engine",
+        [](const std::string & path) {
+            const Engine * engine = nullptr;
+            {
+                const Unlocked unlocked;  // the module's start-up code and its score function run here
+                engine = &smith::load_engine(path);
+            }
+            return describe(*engine);
+        },
+        py::arg("path"),
+        "Loads the engine at ``path`` (a libggml-cpu.so) and describes it. Raises EngineError if it cannot be loaded, "
+        "or if this process runs another one.");
+    m.def("engine_loaded", &smith::engine_loaded, "Whether an engine is loaded in this process.");
+    m.def(
+        "wait_policies",
+        [] {
+            py::list names;
+            for (int policy = 0; policy < SMITH_WAIT_COUNT; policy++) {
+                names.append(smith_wait_name(policy));
+            }
+            return py::tuple(names);
+        },
+        "Names of the wait policies that the engine 'patched' knows.");
+}

@@ -1,0 +1,141 @@
+#include <cstring>
+
+#include "handles.hpp"
+#include "interrupt.hpp"
+#include "session.hpp"
+
+using smith::Generation;
+using smith::GenerationOptions;
+using smith::PyModel;
+using smith::PyThreadPool;
+using smith::Session;
+using smith::SessionOptions;
+
+using Tokens = std::vector<llama_token>;
+
+// Runs native work without the GIL, and comes back for Python's signal handlers whenever a signal has stopped it: if
+// the handler raises, the session forgets what this call has added; if not, the work goes on.
+template <typename Work> static void run(Session & session, Work && work) {
+    bool again = false;
+    while (true) {
+        try {
+            const smith::InterruptScope scope;
+            session.watch_interrupts(scope.installed());
+            const smith::Unlocked unlocked;  // `work` touches the session's own memory alone
+            work(again);
+            return;
+        } catch (const smith::Interrupted &) {
+            if (PyErr_CheckSignals() != 0) {
+                session.abandon();
+                throw py::error_already_set();
+            }
+            if (session.cancelled()) {
+                session.abandon();
+                throw smith::Error("Cancelled", "The call was cancelled. The session's memory is as it was before.");
+            }
+            again = true;
+        }
+    }
+}
+
+static py::array_t<float> decode(Session & self, const Tokens & tokens) {
+    const Session::Turn turn(self);
+    run(self, [&](bool again) { again ? self.go_on() : self.decode(tokens); });
+    const auto         n = self.model().n_vocab();
+    py::array_t<float> logits(n);
+    std::memcpy(logits.mutable_data(), self.logits(), sizeof(float) * static_cast<std::size_t>(n));
+    return logits;
+}
+
+static int64_t start(Session & self, const Tokens & tokens, int64_t max_tokens, float temperature, int32_t top_k,
+                     float top_p, uint32_t seed, std::vector<std::string> stop, bool ignore_eos, bool append) {
+    const Session::Turn turn(self);
+    GenerationOptions   options;
+    options.max_tokens          = max_tokens;
+    options.sampler.temperature = temperature;
+    options.sampler.top_k       = top_k;
+    options.sampler.top_p       = top_p;
+    options.sampler.seed        = seed;
+    options.stop                = std::move(stop);
+    options.ignore_eos          = ignore_eos;
+    options.append              = append;
+    self.start(tokens, options);
+    return self.generation_id();
+}
+
+static void check_current(const Session & self, int64_t id) {
+    if (self.generation_id() != id) {
+        throw smith::Error("SessionBusy", "This stream has ended: the session has begun another generation since. "
+                                          "Use a session for each stream.");
+    }
+}
+
+// Up to n more tokens; the text that has become certain.
+static py::str advance(Session & self, int64_t id, int64_t n) {
+    const Session::Turn turn(self);
+    check_current(self, id);
+    run(self, [&](bool) { self.advance(n); });
+    Generation &      g    = self.generation();
+    const std::string text = g.stream.take(!g.stop_reason.empty());
+    PyObject *        str  = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
+    if (str == nullptr) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::str>(str);
+}
+
+static py::dict state(Session & self, int64_t id) {
+    const Session::Turn turn(self);
+    check_current(self, id);
+    const Generation & g = self.generation();
+    py::dict           out;
+    out["tokens"]           = py::tuple(py::cast(g.tokens));
+    out["stop_reason"]      = g.stop_reason;
+    out["prompt_tokens"]    = g.timings.prompt_tokens;
+    out["prompt_seconds"]   = g.timings.prompt_seconds;
+    out["generated_tokens"] = g.timings.generated_tokens;
+    out["generate_seconds"] = g.timings.generate_seconds;
+    return out;
+}
+
+static std::shared_ptr<Session> make(const PyModel & model, const PyThreadPool & pool,
+                                     const PyThreadPool & pool_batch, int64_t n_ctx, int64_t n_batch, int64_t n_ubatch, const std::string & flash_attn,
+                                     const std::string & type_k, const std::string & type_v) {
+    const SessionOptions options{ n_ctx, n_batch, n_ubatch, flash_attn, type_k, type_v };
+    model.get(), pool.get(), pool_batch.get();  // refuses what is closed
+    return smith::make_unlocked<Session>(model.model, pool.pool, pool_batch.pool, options);
+}
+
+void register_session(py::module_ & m) {
+    py::class_<Session, std::shared_ptr<Session>>(m, "Session", "A context of a model with its own memory of tokens.")
+        .def(py::init(&make), py::arg("model"), py::kw_only(), py::arg("pool"), py::arg("pool_batch"), py::arg("n_ctx"),
+             py::arg("n_batch"), py::arg("n_ubatch"), py::arg("flash_attn"), py::arg("type_k"), py::arg("type_v"))
+        .def("decode", &decode, py::arg("tokens"))
+        .def("start", &start, py::arg("tokens"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
+             py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("stop"), py::arg("ignore_eos"),
+             py::arg("append"))
+        .def("advance", &advance, py::arg("id"), py::arg("n"))
+        .def("state", &state, py::arg("id"))
+        .def("reset",
+             [](Session & self) {
+                 const Session::Turn turn(self);
+                 self.reset();
+             })
+        .def("close",
+             [](Session & self) {
+                 const Session::Turn   turn(self);
+                 const smith::Unlocked unlocked;  // joins threads, unmaps memory
+                 self.close();
+             })
+        .def("cancel", &Session::cancel)
+        .def_property_readonly("closed", &Session::closed)
+        .def_property_readonly("n_ctx",
+                               [](Session & self) {
+                                   const Session::Turn turn(self);
+                                   return self.n_ctx();
+                               })
+        .def_property_readonly("n_past", [](Session & self) {
+            const Session::Turn turn(self);
+            return self.n_past();
+        });
+}

@@ -1,0 +1,283 @@
+#include "session.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "context.hpp"
+#include "errors.hpp"
+#include "interrupt.hpp"
+
+namespace smith {
+
+namespace {
+
+// Adds the time of a scope to a sum, also when the scope is left by an exception.
+class Stopwatch {
+  public:
+    explicit Stopwatch(double & seconds) : seconds_(seconds), start_(Clock::now()) {}
+
+    ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+    Stopwatch(const Stopwatch &)             = delete;
+    Stopwatch & operator=(const Stopwatch &) = delete;
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    double &          seconds_;
+    Clock::time_point start_;
+};
+
+}  // namespace
+
+Session::Session(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool,
+                 std::shared_ptr<ThreadPool> pool_batch, const SessionOptions & options)
+    : model_(std::move(model)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)), made_by_(getpid()) {
+    llama_context_params params = context_params(*model_, options);
+    params.n_threads            = pool_->n_threads();
+    params.n_threads_batch      = pool_batch_->n_threads();
+    params.abort_callback       = on_abort;
+    params.abort_callback_data  = this;
+    context_.reset(make_context(*model_, params));
+    llama_attach_threadpool(context_.get(), pool_->get(), pool_batch_->get());
+}
+
+Session::~Session() {
+    if (getpid() != made_by_) {
+        context_.release();  // in a forked child: see ThreadPool
+    }
+}
+
+Session::Turn::Turn(Session & session) : lock_(session.in_use_, std::try_to_lock) {
+    if (getpid() != session.made_by_) {
+        throw Error("ForkedProcess", "This session was made before fork(); its threads do not exist in this process. "
+                                     "Make a new Session in the child.");
+    }
+    if (!lock_.owns_lock()) {
+        throw Error("SessionBusy", "Another thread is using this session. Use a session for each thread (they can share "
+                                   "the model), or a lock around this one.");
+    }
+    if (!session.context_) {
+        throw Error("SessionClosed", "The session is closed. Make a new Session.");
+    }
+    session.cancel_.store(false, std::memory_order_relaxed);
+    session.n_past_start_ = session.n_past_;
+}
+
+bool Session::should_stop() const {
+    return cancelled() || (watching_.load(std::memory_order_relaxed) && interrupted());
+}
+
+// Called by the engine's first thread after each node of the graph.
+bool Session::on_abort(void * data) {
+    return static_cast<const Session *>(data)->should_stop();
+}
+
+void Session::need_room(std::size_t n_tokens) const {
+    const auto limit = static_cast<std::size_t>(n_ctx());
+    if (n_tokens > limit - n_past_) {
+        throw Error("ContextFull", std::to_string(n_tokens) + " tokens do not fit: the context has room for " +
+                                       std::to_string(limit) + " (n_ctx) and holds " + std::to_string(n_past_) +
+                                       ". Give fewer, reset() the session, or make one with a larger n_ctx.");
+    }
+}
+
+// Forgets the tokens from n_past on. Where the model's memory cannot forget a part (recurrent models), all goes, and
+// false is returned.
+bool Session::roll_back(std::size_t n_past) {
+    llama_memory_t memory = llama_get_memory(context_.get());
+    n_past_               = n_past;
+    if (llama_memory_seq_rm(memory, 0, static_cast<llama_pos>(n_past), -1)) {
+        return true;
+    }
+    llama_memory_clear(memory, true);
+    n_past_ = n_past_start_ = 0;
+    return false;
+}
+
+void Session::evaluate_waiting() {
+    std::size_t done = 0;
+    while (done < waiting_.size()) {
+        if (should_stop()) {
+            waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(done));
+            throw Interrupted();
+        }
+        const std::size_t n     = std::min(waiting_.size() - done, static_cast<std::size_t>(n_batch()));
+        const llama_batch batch = llama_batch_get_one(waiting_.data() + done, static_cast<int32_t>(n));
+        int               status;
+        try {
+            const bool prompt = n > 1;  // as llama_context chooses between its two pools
+            const std::lock_guard<std::mutex> turn((prompt ? pool_batch_ : pool_)->turn());
+            status = llama_decode(context_.get(), batch);
+        } catch (const std::exception & error) {
+            waiting_.clear();
+            roll_back(n_past_start_);
+            throw Error("DecodeFailed", "llama.cpp failed to evaluate " + std::to_string(n) + " tokens: " +
+                                            error.what() + ". The session's memory is as it was before the call.");
+        }
+        if (status == 2) {
+            // Parts of this batch may be in the memory: what is kept is what earlier batches have completed.
+            waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(done));
+            if (!roll_back(n_past_)) {
+                waiting_.clear();
+                throw Error("DecodeFailed", "Stopped in the middle of a batch, which this model's memory cannot take back: "
+                                            "the session's memory had to be cleared.");
+            }
+            throw Interrupted();
+        }
+        if (status != 0) {
+            waiting_.clear();
+            raise_for_decode(status, static_cast<int>(n), roll_back(n_past_start_));
+        }
+        done    += n;
+        n_past_ += n;
+    }
+    waiting_.clear();
+}
+
+void Session::decode(const std::vector<llama_token> & tokens) {
+    if (tokens.empty()) {
+        throw Error("InvalidOption", "No tokens to evaluate: give at least one.");
+    }
+    model_->check_tokens(tokens);
+    need_room(tokens.size());
+    generation_.reset();
+    waiting_ = tokens;
+    evaluate_waiting();
+}
+
+void Session::go_on() {
+    evaluate_waiting();
+}
+
+void Session::abandon() {
+    waiting_.clear();
+    if (generation_ && generation_->stop_reason.empty()) {
+        generation_->stop_reason = "interrupted";
+    }
+    if (n_past_ > n_past_start_) {
+        roll_back(n_past_start_);
+    }
+}
+
+void Session::start(const std::vector<llama_token> & prompt, const GenerationOptions & options) {
+    if (prompt.empty()) {
+        throw Error("InvalidOption", "The prompt has no tokens: give at least one character or token.");
+    }
+    if (options.max_tokens < -1) {
+        throw Error("InvalidOption", "max_tokens is " + std::to_string(options.max_tokens) +
+                                         ". Allowed: 0 and more, or None for as many as fit.");
+    }
+    for (const std::string & stop : options.stop) {
+        if (stop.empty()) {
+            throw Error("InvalidOption", "A stop string is empty; it would end every text at once.");
+        }
+    }
+    model_->check_tokens(prompt);
+    Generation next(options);  // may refuse its options: before anything is forgotten
+    if (options.append) {
+        need_room(prompt.size());
+    } else if (prompt.size() > static_cast<std::size_t>(n_ctx())) {
+        throw Error("ContextFull", "The prompt has " + std::to_string(prompt.size()) + " tokens, the context has room for " +
+                                       std::to_string(n_ctx()) + " (n_ctx). Shorten it, or make a Session with a larger n_ctx.");
+    } else {
+        reset();
+    }
+    next.timings.prompt_tokens = static_cast<int64_t>(prompt.size());
+    generation_.emplace(std::move(next));
+    generation_id_++;
+    waiting_ = prompt;
+}
+
+Generation & Session::generation() {
+    if (!generation_) {
+        throw Error("InvalidOption", "No generation is under way.");
+    }
+    return *generation_;
+}
+
+// Chooses the next token from the logits, and decides whether it is the last.
+void Session::choose_next() {
+    Generation &      g     = *generation_;
+    const llama_token token = g.sampler.sample(logits(), model_->n_vocab());
+    if (!g.options.ignore_eos && llama_vocab_is_eog(model_->vocab(), token)) {
+        g.stop_reason = "eos";
+        return;
+    }
+    g.tokens.push_back(token);
+    g.timings.generated_tokens++;
+    g.stream.push(model_->piece(token, false));
+    if (g.stream.stopped()) {
+        g.stop_reason = "stop";
+    } else if (g.timings.generated_tokens == g.options.max_tokens) {
+        g.stop_reason = "length";
+    }
+    // Evaluated only when a token after it is wanted: ending a generation costs nothing.
+    waiting_.assign(1, token);
+}
+
+void Session::advance(int64_t n) {
+    Generation & g = generation();
+    try {
+        if (!g.prompt_done && g.stop_reason.empty()) {
+            const Stopwatch watch(g.timings.prompt_seconds);
+            evaluate_waiting();
+            g.prompt_done = true;
+            if (g.options.max_tokens == 0) {
+                g.stop_reason = "length";
+                return;
+            }
+            choose_next();
+            n--;
+        }
+        const Stopwatch watch(g.timings.generate_seconds);
+        for (; n > 0 && g.stop_reason.empty(); n--) {
+            if (n_past_ + 1 > static_cast<std::size_t>(n_ctx())) {
+                g.stop_reason = "context";
+                break;
+            }
+            evaluate_waiting();
+            choose_next();
+        }
+    } catch (const Interrupted &) {
+        if (!cancelled()) {
+            throw;
+        }
+        g.stop_reason = "cancelled";
+        waiting_.clear();
+    }
+}
+
+void Session::reset() {
+    llama_memory_clear(llama_get_memory(context_.get()), true);
+    n_past_ = n_past_start_ = 0;
+    waiting_.clear();
+    generation_.reset();
+}
+
+void Session::close() {
+    generation_.reset();
+    context_.reset();
+    pool_.reset();
+    pool_batch_.reset();
+    model_.reset();
+}
+
+const float * Session::logits() const {
+    const float * values = llama_get_logits_ith(context_.get(), -1);
+    if (values == nullptr) {
+        throw Error("DecodeFailed", "llama.cpp gave no logits for the last token.");
+    }
+    return values;
+}
+
+int32_t Session::n_ctx() const {
+    return static_cast<int32_t>(llama_n_ctx_seq(context_.get()));
+}
+
+int32_t Session::n_batch() const {
+    return static_cast<int32_t>(llama_n_batch(context_.get()));
+}
+
+}  // namespace smith

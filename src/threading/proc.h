@@ -1,0 +1,47 @@
+// What the engine offers beyond upstream's ggml_backend_reg_get_proc_address(): reached by name through it, because
+// under GGML_BACKEND_DL no symbol of the engine is linked. C and C++ (src/ext includes this header too).
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ggml_threadpool;
+
+// Values are part of the interface between the engine and _core: append, never renumber.
+enum smith_wait_policy {
+    SMITH_WAIT_SPIN  = 0, // the CPU's pause instruction, without end: what upstream does
+    SMITH_WAIT_YIELD = 1, // sched_yield() at once: what llama.cpp did in 2023
+    SMITH_WAIT_PARK  = 2, // a short spin, then sleep in the kernel until woken
+    SMITH_WAIT_COUNT
+};
+
+// Sums over the threads of one pool since it was made.
+struct smith_counters {
+    uint64_t barriers; // barriers passed, counted once per thread
+    uint64_t spins;    // pause instructions, at barriers and between graphs
+    uint64_t yields;   // sched_yield() calls, at barriers and between graphs
+    uint64_t parks;    // times a thread slept in the kernel, at barriers and between graphs
+    uint64_t wait_ns;  // nanoseconds that threads spent waiting at barriers
+};
+
+// Name and type of each extra function. `policy` outside the enum is refused: the function returns 0, else 1.
+#define SMITH_PROC_SET_WAIT "smith_threadpool_set_wait"
+#define SMITH_PROC_GET_WAIT "smith_threadpool_get_wait"
+#define SMITH_PROC_COUNTERS "smith_threadpool_counters"
+typedef int  (*smith_threadpool_set_wait_t)(struct ggml_threadpool * threadpool, int policy);
+typedef int  (*smith_threadpool_get_wait_t)(struct ggml_threadpool * threadpool);
+typedef void (*smith_threadpool_counters_t)(struct ggml_threadpool * threadpool, struct smith_counters * out);
+
+// The policies' names, as users write them; -1 for an unknown name.
+const char * smith_wait_name(int policy);
+int          smith_wait_from_name(const char * name);
+
+// NULL for a name that is not ours. The patch asks here first, then upstream's table.
+void * smith_get_proc_address(const char * name);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,114 @@
+#include "wait.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "park.h"
+
+// Looks at the word before sleeping. 64 pauses are about a microsecond, the price of the system call that they may
+// save: spinning for as long as parking costs is never worse than twice the best choice.
+#define PARK_AFTER_SPINS 64
+
+// Upstream's unit of polling between graphs, in pauses per polling level (ggml_graph_compute_poll_for_work).
+#define ROUNDS_PER_POLL_LEVEL (1024u * 128u)
+
+// A sched_yield() with nobody else to run takes about as long as 32 pauses: the same polling level then means about
+// the same time.
+#define PAUSES_PER_YIELD 32u
+
+_Thread_local struct smith_slot * smith_self;
+
+static int policy_of(const struct smith_wait * wait) {
+    return atomic_load_explicit(&wait->policy, memory_order_relaxed);
+}
+
+// The value of LLAMASMITH_WAIT is checked, with a message, where a person can see it (the Python package); here an
+// unknown name means the default.
+static int default_policy(void) {
+    const char * name   = getenv("LLAMASMITH_WAIT");
+    const int    policy = name ? smith_wait_from_name(name) : -1;
+    return policy >= 0 ? policy : SMITH_WAIT_SPIN;
+}
+
+void smith_wait_init(struct smith_wait * wait, int n_threads) {
+    const size_t size = sizeof(struct smith_slot) * (size_t) n_threads;
+    atomic_init(&wait->policy, default_policy());
+    atomic_init(&wait->n_parked, 0);
+    wait->n_threads = n_threads;
+    wait->slots     = aligned_alloc(SMITH_CACHE_LINE, size); // a multiple of the alignment, by the slot's alignment
+    if (wait->slots == NULL) {
+        abort(); // a few hundred bytes: as for ggml's own allocations at this place, there is no going on
+    }
+    memset(wait->slots, 0, size);
+    wait->ticks0 = smith_ticks();
+    wait->ns0    = smith_nanoseconds();
+}
+
+void smith_wait_free(struct smith_wait * wait) {
+    free(wait->slots);
+    wait->slots = NULL;
+}
+
+static void wait_yielding(atomic_int * word, int old) {
+    uint64_t yields = 0;
+    while (atomic_load_explicit(word, memory_order_relaxed) == old) {
+        sched_yield();
+        yields++;
+    }
+    smith_count(&smith_self->yields, yields);
+}
+
+static void wait_parked(struct smith_wait * wait, atomic_int * word, int old) {
+    for (int spins = 0; spins < PARK_AFTER_SPINS; spins++) {
+        if (atomic_load_explicit(word, memory_order_relaxed) != old) {
+            smith_count(&smith_self->spins, (uint64_t) spins);
+            return;
+        }
+        smith_relax();
+    }
+    smith_count(&smith_self->spins, PARK_AFTER_SPINS);
+
+    atomic_fetch_add_explicit(&wait->n_parked, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(word, memory_order_seq_cst) == old) {
+        smith_count(&smith_self->parks, 1);
+        smith_park(word, old);
+    }
+    atomic_fetch_sub_explicit(&wait->n_parked, 1, memory_order_relaxed);
+}
+
+void smith_wait_patiently(struct smith_wait * wait, atomic_int * word, int old) {
+    if (policy_of(wait) == SMITH_WAIT_YIELD) {
+        wait_yielding(word, old);
+    } else {
+        wait_parked(wait, word, old);
+    }
+}
+
+void smith_unpark(struct smith_wait * wait, atomic_int * word) {
+    (void) wait;
+    smith_unpark_all(word);
+}
+
+uint64_t smith_idle_rounds(const struct smith_wait * wait, uint32_t poll) {
+    const uint64_t rounds = (uint64_t) ROUNDS_PER_POLL_LEVEL * poll;
+    switch (policy_of(wait)) {
+        case SMITH_WAIT_YIELD: return rounds / PAUSES_PER_YIELD;
+        case SMITH_WAIT_PARK:  return poll > 0 ? PARK_AFTER_SPINS : 0;
+        default:               return rounds;
+    }
+}
+
+void smith_idle_relax(struct smith_wait * wait, int ith) {
+    if (policy_of(wait) == SMITH_WAIT_YIELD) {
+        sched_yield();
+        smith_count(&wait->slots[ith].yields, 1);
+    } else {
+        smith_relax();
+        smith_count(&wait->slots[ith].spins, 1);
+    }
+}
+
+void smith_idle_park(struct smith_wait * wait, int ith) {
+    smith_count(&wait->slots[ith].parks, 1);
+}
