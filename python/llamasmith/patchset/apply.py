@@ -102,7 +102,7 @@ def _places(hunk: Hunk, lines: list[bytes], start: int) -> list[int]:
 def _mismatch(hunk: Hunk, lines: list[bytes], at: int, places: list[int]) -> str:
     """Line, expected, found, and where the expected lines are instead."""
     step, expected = 0, b""
-    for step, expected in enumerate(hunk.old):  # noqa: B007 (both are used after the loop)
+    for step, expected in enumerate(hunk.old):
         if at + step >= len(lines) or lines[at + step] != expected:
             break
     found = repr(lines[at + step].decode("utf-8", "replace")) if 0 <= at + step < len(lines) else "the end of the file"

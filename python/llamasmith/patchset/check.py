@@ -32,16 +32,26 @@ class Finding:
 
 
 def check_series(
-    series: Path, tree: Path | None, pin: Pin, *, root: Path | None = None, progress: Callable[[str], None] = lambda _: None
+    series: Path,
+    tree: Path | None,
+    pin: Pin,
+    *,
+    root: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[Finding]:
-    """Everything that is wrong with a series. Without a tree nothing is applied; ``root`` is where tests are looked up."""
+    """Everything that is wrong with a series.
+
+    Without a tree nothing is applied; without a root nobody looks whether the tests exist.
+    """
     findings: list[Finding] = []
     try:
         names = series_names(series)
     except PatchError as error:
         return [Finding("error", series.name, str(error))]
     present = {path.name for path in series.parent.glob("*.patch")}
-    findings += [Finding("error", name, "is in the folder but not in the series") for name in sorted(present - {*names})]
+    findings += [
+        Finding("error", name, "is in the folder but not in the series") for name in sorted(present - {*names})
+    ]
     # Each prefix of the series is the one before plus one patch, and applying is a function of nothing else:
     # going through it once applies every prefix.
     overlay = Overlay(tree) if tree is not None else None
@@ -70,7 +80,7 @@ def check_series(
 def _errors(patch: Patch, pin: Pin, root: Path | None) -> Iterator[str]:
     yield from patch.header.problems()
     if patch.header.pin not in (None, pin.commit):
-        yield f"Last-Update is for pin {str(patch.header.pin)[:9]}, ours is {pin.commit[:9]}: look through it, then export it"
+        yield f"Last-Update is for pin {str(patch.header.pin)[:9]}, ours is {pin.commit[:9]}: review the patch"
     if patch.scope == "cpu-engine":
         for path in patch.files:
             if not path.startswith(CPU_ENGINE):

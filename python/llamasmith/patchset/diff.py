@@ -222,7 +222,9 @@ class _Reader:
                 self.no_newline(lines)
                 continue
             if sign not in (b" ", b"-", b"+") or not line:
-                raise self.fail(f"the hunk of line {self.first_line + header} ends too early (cut short, or edited by hand?)")
+                raise self.fail(
+                    f"the hunk of line {self.first_line + header} ends too early (cut short, or edited by hand?)"
+                )
             old_left -= sign != b"+"
             new_left -= sign != b"-"
             lines.append((sign, text))
@@ -231,7 +233,9 @@ class _Reader:
             raise self.fail(f"the hunk of line {self.first_line + header} has other line counts than its header says")
         if self.peek().startswith(_NO_NEWLINE):
             self.no_newline(lines)
-        if self.peek()[:1] in (b" ", b"+") or (self.peek()[:1] == b"-" and not self.peek().startswith((b"--- ", b"-- \n"))):
+        if self.peek()[:1] in (b" ", b"+") or (
+            self.peek()[:1] == b"-" and not self.peek().startswith((b"--- ", b"-- \n"))
+        ):
             raise self.fail(f"the hunk of line {self.first_line + header} has more lines than its header says")
         return Hunk(old_start, old_count, new_start, new_count, tuple(lines))
 

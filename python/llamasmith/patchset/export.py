@@ -7,7 +7,6 @@ without a work copy: its bytes must come out as they are.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from .series import CPU_ENGINE, NAME, Patch, Selection, load_series, series_name
 from .write import diff_files
 
 if TYPE_CHECKING:
+    import datetime
     from pathlib import Path
 
     from .apply import Overlay
@@ -98,11 +98,18 @@ class Workshop:
             head = template(scope=scope, date=today, pin=self.pin.commit).encode()
         return Exported(self.series.parent / name, own[0].data if own else None, head + diff)
 
-    def regenerate(self) -> list[Exported]:
-        """Every patch of the series, made anew from the tree before and after it."""
+    def regenerate(self, name: str | None = None) -> list[Exported]:
+        """Every patch of the series (or one) made anew from the tree before and after it."""
         result = []
         patches = load_series(self.series)
+        wanted = None if name is None else full_name(name)
+        if wanted is not None and all(patch.name != wanted for patch in patches):
+            raise PatchError(
+                f"the series has no {wanted}, and no work copy of it is there: llamasmith patches new {name}"
+            )
         for count, patch in enumerate(patches):
+            if wanted not in (None, patch.name):
+                continue
             before, after = self._overlay(patches[:count]), self._overlay(patches[: count + 1])
             diff = diff_files(
                 {path: before.read(path) for path in patch.files}, {path: after.read(path) for path in patch.files}

@@ -47,9 +47,10 @@ class Header:
         updated = self.fields.get("Last-Update")
         if updated:
             found += _date_problems(updated)
-        found += [f"{name}: the template's words are still there" for name in FIELDS if "<" in self.fields.get(name, "")]
-        if "<" in self.subject:
-            found.append("Subject: the template's words are still there")
+        blanks = [name for name in FIELDS if self.fields.get(name, "").startswith("<")]
+        blanks += ["Subject"] if "<topic>" in self.subject else []
+        blanks += ["the text"] if re.search(r"(^|: )<[^>]*>$", self.body, re.MULTILINE) else []
+        found += [f"{name}: the template's words are still there" for name in blanks]
         return found
 
 

@@ -59,7 +59,8 @@ def apply_selection(tree: Path, selection: Selection, say: Say = lambda line: No
 
 def selection_digest(pin: Pin, patches: Sequence[Patch]) -> str:
     """Over the tree's digest and every patch's name and bytes, in order."""
-    return _digest(pin, patches).hexdigest()
+    digest: str = _digest(pin, patches).hexdigest()
+    return digest
 
 
 def series_digest(pin: Pin, patches: Sequence[Patch], code: Sequence[Path] = ()) -> str:
@@ -71,7 +72,8 @@ def series_digest(pin: Pin, patches: Sequence[Patch], code: Sequence[Path] = ())
         for name, path in files_below(folder):
             content = path.read_bytes()
             state.update(f"code {len(content)} {name}\n".encode() + content)
-    return state.hexdigest()
+    digest: str = state.hexdigest()
+    return digest
 
 
 def _digest(pin: Pin, patches: Sequence[Patch]) -> Any:
@@ -141,7 +143,9 @@ def _claim(dest: Path, tree: Path) -> None:
     if here == there or here in there.parents or there in here.parents:
         raise PatchError(f"the patched copy {dest} and the tree {tree} may not lie in each other")
     if dest.exists() and not (dest / MARK).is_file() and (not dest.is_dir() or any(dest.iterdir())):
-        raise PatchError(f"{dest} is not a patched copy made by llamasmith; name an empty folder, or one that is not there")
+        raise PatchError(
+            f"{dest} is not a patched copy made by llamasmith; name an empty folder, or one that is not there"
+        )
     dest.mkdir(parents=True, exist_ok=True)
     (dest / MARK).touch()
 

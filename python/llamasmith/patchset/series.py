@@ -7,7 +7,6 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PatchError
@@ -16,6 +15,7 @@ from .header import Header, parse_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 __all__ = ["CPU_ENGINE", "NAME", "Patch", "Selection", "load_series", "parse_patch", "select", "series_names"]
 
@@ -108,7 +108,9 @@ def load_series(series: Path) -> tuple[Patch, ...]:
     for name in series_names(series):
         path = series.parent / name
         if not path.is_file():
-            raise PatchError(f"{series} lists {name}, but there is no such file{_meant(name, _patches_in(path.parent))}")
+            raise PatchError(
+                f"{series} lists {name}, but there is no such file{_meant(name, _patches_in(path.parent))}"
+            )
         patches.append(parse_patch(path))
     return tuple(patches)
 

@@ -18,9 +18,7 @@ Opcode = tuple[str, int, int, int, int]
 
 def diff_files(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]) -> bytes:
     """The diff of several files, sorted by path. ``None`` is a file that is not there."""
-    return b"".join(
-        diff_file(path, before.get(path), after.get(path)) for path in sorted({*before, *after})
-    )
+    return b"".join(diff_file(path, before.get(path), after.get(path)) for path in sorted({*before, *after}))
 
 
 def diff_file(path: str, before: bytes | None, after: bytes | None) -> bytes:
