@@ -1,0 +1,119 @@
+"""Facts about the machine, the model file and the packages, for the record. What cannot be read is None."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .environment import deciding
+from .extra import need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["cgroup_quota", "facts", "machine_facts", "model_facts", "package_versions"]
+
+_PACKAGES = ("llamasmith", "numpy", "scipy", "psutil")
+_CHUNK_BYTES = 8 << 20
+
+
+def facts(
+    model: Path, environment: Mapping[str, str], on_bytes: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Any]:
+    """Everything known before a worker starts; `on_bytes` follows the hashing of the model file (done, total)."""
+    return {
+        "machine": machine_facts(),
+        "model": model_facts(model, on_bytes),
+        "packages": package_versions(),
+        "environment": {"cleared": deciding(environment)},
+    }
+
+
+def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
+    """CPU, kernel, clock governor, affinity, load averages (1, 5, 15 minutes), cgroup quota (in CPUs), memory."""
+    psutil = need("psutil")
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    return {
+        "cpu_model": _cpu_model(root) or platform.processor() or None,
+        "architecture": platform.machine(),
+        "cpus_logical": psutil.cpu_count(logical=True),
+        "cpus_physical": psutil.cpu_count(logical=False),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "governor": _read(frequency / "scaling_governor"),
+        "affinity": affinity,
+        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "cgroup_quota_cpus": cgroup_quota(root),
+        "memory_bytes": psutil.virtual_memory().total,
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+        "python": platform.python_version(),
+    }
+
+
+def model_facts(path: Path, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str | int]:
+    """Name (without its folder), size in bytes and SHA-256 of a model file."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            done += len(chunk)
+            on_bytes(done, total)
+    return {"file": path.name, "bytes": total, "sha256": digest.hexdigest()}
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that take part; None for one that is not installed."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {name: installed(name) for name in _PACKAGES}
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """CPUs that this process' cgroup and its parents allow at most; None where there is no limit."""
+    limits = [limit for group in _cgroups(root) for limit in (_limit_v2(group), _limit_v1(group)) if limit]
+    return min(limits, default=None)
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The folders of this process' cgroup, from its own up to the top, of version 2 and of version 1's cpu part."""
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        group = top / path.lstrip("/")
+        yield from (folder for folder in (group, *group.parents) if folder == top or top in folder.parents)
+
+
+def _limit_v2(group: Path) -> float | None:
+    quota, _, period = (_read(group / "cpu.max") or "max").partition(" ")
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _limit_v1(group: Path) -> float | None:
+    quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def _cpu_model(root: Path) -> str | None:
+    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model", "cpu model"):
+            return value.strip()
+    return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

@@ -1,0 +1,95 @@
+"""Statistics: medians, paired ratios with bootstrap intervals, verdicts. scipy does the resampling."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from .extra import need
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["FASTER", "NO_DIFFERENCE", "SLOWER", "Ratio", "paired_ratio", "ratio", "round_ratios", "scatter", "verdict"]
+
+FASTER = "faster"
+SLOWER = "slower"
+NO_DIFFERENCE = "no difference seen"
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """An arm's speed as a multiple of the first arm's, with its 95 % interval (None with fewer than two rounds)."""
+
+    estimate: float
+    low: float | None = None
+    high: float | None = None
+
+    def noise(self) -> float | None:
+        """How far the interval reaches from 1, as the absolute logarithm of a ratio; None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        return max(abs(math.log(self.low)), abs(math.log(self.high)))
+
+
+def round_ratios(samples: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    """One ratio for every round that both arms finished. (A crashed arm has fewer rounds, never gaps.)"""
+    return [one / other for one, other in zip(samples, baseline, strict=False)]
+
+
+def ratio(ratios: Sequence[float], seed: int) -> Ratio:
+    """The median of the rounds' ratios, and its percentile bootstrap interval over rounds.
+
+    The median, because no outlier is ever deleted here and one disturbed round must not decide; and because its
+    percentile interval is honest with few rounds (5 rounds: their range, which holds the truth in 94 of 100 cases; the
+    same interval of a mean holds it in 82).
+    """
+    if not ratios:
+        raise ValueError("no rounds to compare")
+    estimate = median(ratios)
+    if len(ratios) < 2:
+        return Ratio(estimate)
+    numpy, stats = need("numpy"), need("scipy.stats")
+    # scipy 1.15 renamed the argument.
+    name = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
+    options: dict[str, Any] = {name: numpy.random.default_rng(seed)}
+    interval = stats.bootstrap(
+        (numpy.asarray(ratios, dtype=float),),
+        numpy.median,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        vectorized=True,
+        **options,
+    ).confidence_interval
+    return Ratio(estimate, float(interval.low), float(interval.high))
+
+
+def paired_ratio(samples: Sequence[float], baseline: Sequence[float], seed: int) -> Ratio:
+    """`ratio` of what two arms measured in the same rounds."""
+    return ratio(round_ratios(samples, baseline), seed)
+
+
+def verdict(of: Ratio, noise: Ratio | None) -> str:
+    """``faster`` or ``slower`` only where the interval excludes 1 and the effect is larger than the A/A noise."""
+    if of.low is None or of.high is None or of.low <= 1.0 <= of.high:
+        return NO_DIFFERENCE
+    if noise is not None:
+        floor = noise.noise()
+        if floor is None or abs(math.log(of.estimate)) <= floor:
+            return NO_DIFFERENCE
+    return FASTER if of.estimate > 1.0 else SLOWER
+
+
+def scatter(samples: Sequence[float]) -> float:
+    """Standard deviation as a fraction of the mean (0 for fewer than two values)."""
+    if len(samples) < 2:
+        return 0.0
+    mean = sum(samples) / len(samples)
+    return math.sqrt(sum((value - mean) ** 2 for value in samples) / (len(samples) - 1)) / mean
