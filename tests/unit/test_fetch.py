@@ -44,7 +44,9 @@ def build_wheel(*args, **kwargs):
 def load_fetch():
     spec = importlib.util.spec_from_file_location("llamasmith_vendor_fetch", FETCH)
     module = importlib.util.module_from_spec(spec)
+    path = sys.path[:]
     spec.loader.exec_module(module)
+    sys.path[:] = path  # the script puts python/ first; other tests are to see what is installed
     return module
 
 
