@@ -32,6 +32,7 @@ class Stage:
         self.tokens: dict[str, list[int]] = {}
         self.interrupted_after: int | None = None
         self.experiment: lab.Experiment | None = None
+        self.crash = False
         self.saved = 0
 
     def run(self, experiment: lab.Experiment, *, facts: Any, on_event: Any, save: Any) -> lab.Results:
@@ -50,6 +51,8 @@ class Stage:
                     rate = self.rates[arm.arm.engine] * (1 + 0.001 * ((number + index) % 3))
                     arm.samples.append(Sample(metric.name, number, 0, False, 64, (64 / rate,), 1.0, 0.1, True))
                     on_event(lab.Progress("measure", number, count, arm.name, metric.name, rate, 65.0))
+        if self.crash:
+            arms[-1].ended, found.complete = "It was ended by signal 11.", False
         on_event(lab.ArmEnded("nobody", "The arm [bold] ended."))
         save(found)
         return found
@@ -59,7 +62,7 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
     hub = ModuleType("llamasmith.hub")
-    hub.resolve = Path  # type: ignore[attr-defined]
+    hub.resolve = Path
     monkeypatch.setitem(sys.modules, "llamasmith.hub", hub)
     names: dict[str, object] = llamasmith.__dict__  # type: ignore[assignment]
     monkeypatch.setitem(names, "hub", hub)
@@ -143,6 +146,13 @@ def test_different_outputs_are_said_loudly(stage: Stage, model: Path) -> None:
     assert shown.exit_code == 3
     assert "OUTPUTS DIFFER" in shown.stdout
     assert "patched differs from the first arm at token 2" in shown.stdout
+
+
+def test_a_crashed_arm_is_an_error_after_the_table(stage: Stage, model: Path) -> None:
+    stage.crash = True
+    shown = invoke("-m", model, "--arm", "upstream", "--arm", "patched", "--no-aa")
+    assert shown.exit_code == 1
+    assert "warning: patched ended early: It was ended by signal 11." in shown.stdout
 
 
 def test_ctrl_c_shows_and_writes_what_there_is(stage: Stage, model: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llamasmith.errors import ModelNotFound
 from llamasmith.lab.machine import cgroup_quota, facts, machine_facts, model_facts
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ def test_a_model_is_known_by_its_digest_not_by_its_place(tmp_path: Path) -> None
     found = model_facts(file, on_bytes=lambda done, total: steps.append((done, total)))
     assert found == {"file": "m.gguf", "bytes": 400, "sha256": hashlib.sha256(b"GGUF" * 100).hexdigest()}
     assert steps == [(400, 400)]
+
+
+def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.gguf", tmp_path):
+        with pytest.raises(ModelNotFound, match="cannot be read"):
+            model_facts(path)
 
 
 def test_all_facts_are_json_and_name_what_was_cleared(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from llamasmith.errors import LabError
@@ -255,12 +256,14 @@ class FakeSession:
     def reset(self) -> None:
         self.held = []
 
-    def decode(self, tokens: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def decode(self, tokens: list[int]) -> npt.NDArray[np.float32]:
         assert tokens
         self.held += tokens
         self.prompts.append(list(self.held))
         self.clock[0] += 0.5
-        return np.eye(9, dtype=np.float32)[len(self.held) % 9]
+        logits = np.zeros(9, dtype=np.float32)
+        logits[len(self.held) % 9] = 1.0
+        return logits
 
     def generate(self, prompt: list[int], max_tokens: int, temperature: float, ignore_eos: bool) -> SimpleNamespace:
         assert self.held == []

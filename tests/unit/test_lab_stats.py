@@ -10,7 +10,17 @@ import pytest
 
 from llamasmith.errors import MissingDependency
 from llamasmith.lab.extra import check_dependencies
-from llamasmith.lab.stats import FASTER, NO_DIFFERENCE, SLOWER, Ratio, ratio, round_ratios, scatter, verdict
+from llamasmith.lab.stats import (
+    FASTER,
+    NO_DIFFERENCE,
+    SLOWER,
+    TOO_FEW_ROUNDS,
+    Ratio,
+    ratio,
+    round_ratios,
+    scatter,
+    verdict,
+)
 
 pytest.importorskip("scipy")
 
@@ -39,20 +49,21 @@ def test_one_disturbed_round_does_not_decide() -> None:
 
 
 def test_equal_rounds_are_no_error() -> None:
-    assert ratio([1.0, 1.0, 1.0], seed=0) == Ratio(1.0, 1.0, 1.0)
+    assert ratio([1.0, 1.0, 1.0], seed=0) == Ratio(1.0, 1.0, 1.0, 3)
 
 
 @pytest.mark.parametrize(
     ("of", "noise", "says"),
     [
-        (Ratio(1.10, 1.05, 1.15), Ratio(1.0, 0.98, 1.02), FASTER),
-        (Ratio(0.80, 0.75, 0.85), Ratio(1.0, 0.98, 1.02), SLOWER),
-        (Ratio(1.10, 0.99, 1.20), Ratio(1.0, 0.98, 1.02), NO_DIFFERENCE),
-        (Ratio(1.02, 1.01, 1.03), Ratio(1.0, 0.95, 1.02), NO_DIFFERENCE),
-        (Ratio(0.96, 0.95, 0.97), Ratio(1.0, 0.99, 1.06), NO_DIFFERENCE),
-        (Ratio(1.10), Ratio(1.0), NO_DIFFERENCE),
-        (Ratio(1.10, 1.05, 1.15), Ratio(1.0), NO_DIFFERENCE),
-        (Ratio(1.10, 1.05, 1.15), None, FASTER),
+        (Ratio(1.10, 1.05, 1.15, 5), Ratio(1.0, 0.98, 1.02, 5), FASTER),
+        (Ratio(0.80, 0.75, 0.85, 5), Ratio(1.0, 0.98, 1.02, 5), SLOWER),
+        (Ratio(1.10, 0.99, 1.20, 5), Ratio(1.0, 0.98, 1.02, 5), NO_DIFFERENCE),
+        (Ratio(1.02, 1.01, 1.03, 5), Ratio(1.0, 0.95, 1.02, 5), NO_DIFFERENCE),
+        (Ratio(0.96, 0.95, 0.97, 5), Ratio(1.0, 0.99, 1.06, 5), NO_DIFFERENCE),
+        (Ratio(1.10, 1.05, 1.15, 5), None, FASTER),
+        (Ratio(1.10), Ratio(1.0), TOO_FEW_ROUNDS),
+        (Ratio(0.50, 0.49, 0.51, 4), None, TOO_FEW_ROUNDS),
+        (Ratio(1.10, 1.05, 1.15, 5), Ratio(1.0, 0.98, 1.02, 4), TOO_FEW_ROUNDS),
     ],
 )
 def test_a_verdict_needs_the_interval_and_the_noise_floor(of: Ratio, noise: Ratio | None, says: str) -> None:

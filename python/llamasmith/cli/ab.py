@@ -66,7 +66,8 @@ def ab(
 ) -> None:
     """Compare engines or settings on this machine: interleaved rounds, paired ratios, an honest verdict.
 
-    Exit status: 0; 3 if arms generate different tokens that must not; 130 after Ctrl-C; 1 for any other error.
+    Exit status: 0; 3 if arms generate different tokens that must not; 130 after Ctrl-C; 1 if an arm crashed, or for any
+    other error.
     """
     from .. import build_info, lab, thread_budget
     from ..hub import resolve
@@ -98,6 +99,8 @@ def ab(
         raise typer.Exit(INTERRUPTED)
     if record["outputs_equal"] is False:
         raise typer.Exit(OUTPUTS_DIFFER)
+    if not record["complete"]:
+        raise typer.Exit(1)
 
 
 def _complete(arm: Arm, settings: Mapping[str, Value], resolve: Callable[[str], Path]) -> Arm:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from .stats import scatter
+from .stats import ENOUGH_ROUNDS, scatter
 
 if TYPE_CHECKING:
     from .results import ArmResult, Results
 
 __all__ = ["diagnose"]
 
-_ENOUGH_ROUNDS = 5  # the range of 5 round ratios holds the true median in 94 of 100 cases, that of 4 in 87
 _SLOW_FIRST = 0.9  # of the arm's median
 _WIDE_SCATTER = 0.1  # standard deviation / mean; pyperf warns from the same value on
 _LOAD_PER_CPU = 0.25
@@ -26,10 +25,11 @@ def diagnose(results: Results) -> list[str]:
 def _surroundings(results: Results) -> list[str]:
     found = []
     experiment = results.experiment
-    if experiment.rounds < _ENOUGH_ROUNDS:
+    if experiment.rounds < ENOUGH_ROUNDS:
+        held = 1 - 2 ** (1 - experiment.rounds)
         found.append(
-            f"Too few rounds ({experiment.rounds}): the intervals hold the truth less often than their 95 % say. "
-            f"Use --rounds {_ENOUGH_ROUNDS} or more."
+            f"Too few rounds ({experiment.rounds}): their interval holds the truth in only {held:.0%} of all cases, so "
+            f"there is no verdict. Use --rounds {ENOUGH_ROUNDS} or more."
         )
     machine = results.facts.get("machine", {})
     load, cpus = machine.get("load_average"), machine.get("cpus_logical")

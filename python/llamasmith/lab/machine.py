@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ModelNotFound
 from .environment import deciding
 from .extra import need
 
@@ -55,13 +56,17 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def model_facts(path: Path, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str | int]:
-    """Name (without its folder), size in bytes and SHA-256 of a model file."""
-    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            done += len(chunk)
-            on_bytes(done, total)
+    """Name (without its folder), size in bytes and SHA-256 of a model file. Raises ModelNotFound."""
+    digest, done = hashlib.sha256(), 0
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                done += len(chunk)
+                on_bytes(done, total)
+    except OSError as error:
+        raise ModelNotFound(f"The model {path} cannot be read: {error.strerror or error}.") from error
     return {"file": path.name, "bytes": total, "sha256": digest.hexdigest()}
 
 

@@ -13,11 +13,26 @@ from .extra import need
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FASTER", "NO_DIFFERENCE", "SLOWER", "Ratio", "paired_ratio", "ratio", "round_ratios", "scatter", "verdict"]
+__all__ = [
+    "ENOUGH_ROUNDS",
+    "FASTER",
+    "NO_DIFFERENCE",
+    "SLOWER",
+    "TOO_FEW_ROUNDS",
+    "Ratio",
+    "ratio",
+    "round_ratios",
+    "scatter",
+    "verdict",
+]
 
 FASTER = "faster"
 SLOWER = "slower"
 NO_DIFFERENCE = "no difference seen"
+TOO_FEW_ROUNDS = "too few rounds"
+
+ENOUGH_ROUNDS = 5
+"""The range of n rounds holds the true median in 1 - 2 ** (1 - n) of all cases: 94 % of 5 rounds, 50 % of 2."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -30,6 +45,7 @@ class Ratio:
     estimate: float
     low: float | None = None
     high: float | None = None
+    rounds: int = 1
 
     def noise(self) -> float | None:
         """How far the interval reaches from 1, as the absolute logarithm of a ratio; None without an interval."""
@@ -68,22 +84,21 @@ def ratio(ratios: Sequence[float], seed: int) -> Ratio:
         vectorized=True,
         **options,
     ).confidence_interval
-    return Ratio(estimate, float(interval.low), float(interval.high))
-
-
-def paired_ratio(samples: Sequence[float], baseline: Sequence[float], seed: int) -> Ratio:
-    """`ratio` of what two arms measured in the same rounds."""
-    return ratio(round_ratios(samples, baseline), seed)
+    return Ratio(estimate, float(interval.low), float(interval.high), len(ratios))
 
 
 def verdict(of: Ratio, noise: Ratio | None) -> str:
-    """``faster`` or ``slower`` only where the interval excludes 1 and the effect is larger than the A/A noise."""
+    """``faster`` or ``slower`` only where the interval excludes 1 and the effect is larger than the A/A noise.
+
+    With fewer than `ENOUGH_ROUNDS` rounds the interval is too often too narrow to say either.
+    """
+    if of.rounds < ENOUGH_ROUNDS or (noise is not None and noise.rounds < ENOUGH_ROUNDS):
+        return TOO_FEW_ROUNDS
     if of.low is None or of.high is None or of.low <= 1.0 <= of.high:
         return NO_DIFFERENCE
-    if noise is not None:
-        floor = noise.noise()
-        if floor is None or abs(math.log(of.estimate)) <= floor:
-            return NO_DIFFERENCE
+    floor = None if noise is None else noise.noise()
+    if floor is not None and abs(math.log(of.estimate)) <= floor:
+        return NO_DIFFERENCE
     return FASTER if of.estimate > 1.0 else SLOWER
 
 
