@@ -64,7 +64,7 @@ def run(command: Sequence[str], what: str, say: Say, *, cwd: Path, env: dict[str
         if code:
             log.seek(0)
             tail = "".join(f"    {line}" for line in log.readlines()[-15:]).rstrip()
-            raise VendorError(f"{what}: exit status {code} of\n    {' '.join(command)}\n{tail}")
+            raise VendorError(f"{what}: exit status {code}\n    {' '.join(command)}\n{tail}")
 
 
 def unpack(archive: IO[bytes], inside: str, pin: Pin, out: Path) -> None:
