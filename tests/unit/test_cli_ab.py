@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -197,3 +198,20 @@ def test_without_the_extra_the_command_to_get_it(stage: Stage, model: Path, monk
     shown = invoke("-m", model)
     assert isinstance(shown.exception, MissingDependency)
     assert 'pip install "llamasmith[bench]"' in str(shown.exception)
+
+
+def test_real_engines_on_a_tiny_model(tiny_path: Path, tmp_path: Path) -> None:
+    """The whole way once: workers, engines, pipe, record. The numbers mean nothing."""
+    file = tmp_path / "record.json"
+    shown = invoke("-m", tiny_path, "-t", 1, "-p", 8, "-n", 8, "--rounds", 1, "--warmup", 0, "--no-aa", "--json", file)
+    assert shown.exit_code == 0, shown.output
+    record = json.loads(file.read_text())
+    jsonschema.validate(record, lab.json_schema())
+    assert record["complete"]
+    assert {arm["engine"] for arm in record["arms"]} == set(llamasmith.build_info().engines)
+    assert all(arm["engine"] == arm["facts"]["engine"] for arm in record["arms"])
+    if len(record["arms"]) > 1:
+        assert record["outputs_equal"] is True
+        assert record["outputs"]["logits_identical"] is True
+    for samples in record["metrics"]["tg"]["samples"].values():
+        assert len(samples) == 1

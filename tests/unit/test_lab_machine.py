@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llamasmith.errors import ModelNotFound
-from llamasmith.lab.machine import cgroup_quota, facts, machine_facts, model_facts
+from llamasmith.lab.machine import facts, machine_facts, model_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,54 +30,22 @@ def test_facts_of_a_described_machine(tmp_path: Path) -> None:
         {
             "proc/cpuinfo": "processor : 0\nmodel name\t: Some CPU @ 2 GHz\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+            "proc/self/cgroup": "0::/a\n",
+            "proc/self/mountinfo": "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/a/cpu.max": "150000 100000\n",
         },
     )
     found = machine_facts(root)
     assert found["cpu_model"] == "Some CPU @ 2 GHz"
     assert found["governor"] == "powersave"
-    assert found["cgroup_quota_cpus"] is None
+    assert found["cgroup_quota_cpus"] == 1.5
 
 
 def test_nothing_to_read_is_no_error(tmp_path: Path) -> None:
     found = machine_facts(tmp_path)
     assert found["governor"] is None
+    assert found["cgroup_quota_cpus"] is None
     assert found["cpus_logical"] >= 1
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({}, None),
-        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, None),
-        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 1.5),
-        (
-            {
-                "proc/self/cgroup": "0::/a/b\n",
-                "sys/fs/cgroup/a/b/cpu.max": "400000 100000\n",
-                "sys/fs/cgroup/a/cpu.max": "50000 100000\n",
-            },
-            0.5,
-        ),
-        (
-            {
-                "proc/self/cgroup": "4:memory:/x\n3:cpu,cpuacct:/x\n",
-                "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us": "200000\n",
-                "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
-            },
-            2.0,
-        ),
-        (
-            {
-                "proc/self/cgroup": "3:cpu,cpuacct:/\n",
-                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
-                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
-            },
-            None,
-        ),
-    ],
-)
-def test_the_tightest_quota_on_the_way_to_the_top(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
-    assert cgroup_quota(write(tmp_path, files)) == cpus
 
 
 def test_a_model_is_known_by_its_digest_not_by_its_place(tmp_path: Path) -> None:

@@ -166,10 +166,12 @@ def test_every_warning_names_its_cause() -> None:
         "load average was 1.50 on 2 CPUs",
         "4 threads on a budget of 2",
         "Use --warmup 2",
-        "scatter by",
+        "First values up to",
+        "Values scatter by up to",
+        "(a tg)",
         "1 of 4 samples are shorter than 0.2 s",
-        "before 1 of 4 samples",
-        "used the CPU during 2 samples (b)",
+        "Before 1 of 4 samples",
+        "During 1 of 4 samples an arm that had nothing to do used the CPU (b)",
     ):
         assert cause in text
 

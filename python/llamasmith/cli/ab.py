@@ -162,8 +162,10 @@ def _follow(event: Event, show: Callable[[str, int, int, str, float | None], Non
 def _print(record: dict[str, Any], console: Console, json_file: Path | None) -> None:
     facts, names = record["facts"], [arm["name"] for arm in record["arms"]]
     threads = sorted({arm["settings"].get("n_threads", 0) for arm in record["arms"]})
-    title = f"{facts['model']['file']}: {', '.join(map(str, threads))} threads, {record['rounds']} rounds"
-    console.print(Text(f"{title}, {facts['machine'].get('cpu_model') or 'unknown CPU'}"))
+    console.print(Text(f"{facts['model']['file']} on {facts['machine'].get('cpu_model') or 'an unknown CPU'}"))
+    console.print(
+        f"threads: {', '.join(map(str, threads))}; rounds: {record['rounds']}, after {record['warmup']} to warm up"
+    )
     for name in record["metrics"]:
         console.print()
         console.print(_table(record, name, names))

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelNotFound
+from ..threads import thread_budget
 from .environment import deciding
 from .extra import need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["cgroup_quota", "facts", "machine_facts", "model_facts", "package_versions"]
+__all__ = ["facts", "machine_facts", "model_facts", "package_versions"]
 
 _PACKAGES = ("llamasmith", "numpy", "scipy", "psutil")
 _CHUNK_BYTES = 8 << 20
@@ -48,7 +49,7 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
         "governor": _read(frequency / "scaling_governor"),
         "affinity": affinity,
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-        "cgroup_quota_cpus": cgroup_quota(root),
+        "cgroup_quota_cpus": thread_budget(root).quota,
         "memory_bytes": psutil.virtual_memory().total,
         "libc": " ".join(platform.libc_ver()).strip() or None,
         "python": platform.python_version(),
@@ -80,33 +81,6 @@ def package_versions() -> dict[str, str | None]:
             return None
 
     return {name: installed(name) for name in _PACKAGES}
-
-
-def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """CPUs that this process' cgroup and its parents allow at most; None where there is no limit."""
-    limits = [limit for group in _cgroups(root) for limit in (_limit_v2(group), _limit_v1(group)) if limit]
-    return min(limits, default=None)
-
-
-def _cgroups(root: Path) -> Iterator[Path]:
-    """The folders of this process' cgroup, from its own up to the top, of version 2 and of version 1's cpu part."""
-    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / controllers
-        group = top / path.lstrip("/")
-        yield from (folder for folder in (group, *group.parents) if folder == top or top in folder.parents)
-
-
-def _limit_v2(group: Path) -> float | None:
-    quota, _, period = (_read(group / "cpu.max") or "max").partition(" ")
-    return None if quota == "max" else int(quota) / int(period)
-
-
-def _limit_v1(group: Path) -> float | None:
-    quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
 
 
 def _cpu_model(root: Path) -> str | None:
