@@ -5,8 +5,8 @@ llamasmith_python(
         --tree "${LLAMASMITH_VENDOR}"
         --series "${PROJECT_SOURCE_DIR}/patches/series"
         --dest "${LLAMASMITH_PATCHED}"
-        --extra "${LLAMASMITH_EXTRA_PATCHES}"
-        --skip "${LLAMASMITH_SKIP_PATCHES}"
+        "--extra=${LLAMASMITH_EXTRA_PATCHES}"
+        "--skip=${LLAMASMITH_SKIP_PATCHES}"
         --code-dir "${PROJECT_SOURCE_DIR}/src/threading"
         --manifest "${PROJECT_BINARY_DIR}/patchset.json"
     FAILS_WITH "the patch series does not apply")

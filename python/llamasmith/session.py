@@ -238,6 +238,11 @@ class Session:
         """Tokens in the memory."""
         return self._native.n_past
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread is using the session just now."""
+        return self._native.busy
+
     def decode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Appends tokens to the memory and evaluates them.
 

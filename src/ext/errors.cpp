@@ -26,7 +26,7 @@ void raise_for_decode(int status, int n_tokens, bool rolled_back) {
 
 static void raise_in_python(const Error & error) {
     const py::object type = py::module_::import("llamasmith.errors").attr(error.name());
-    PyErr_SetString(type.ptr(), error.what());
+    PyErr_SetObject(type.ptr(), to_str(error.what()).ptr());
 }
 
 void register_errors() {

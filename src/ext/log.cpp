@@ -89,8 +89,7 @@ void deliver_log() noexcept {
             while (!line.text.empty() && line.text.back() == '\n') {
                 line.text.pop_back();
             }
-            const py::bytes raw(line.text);
-            log.attr("log")(line.level, "%s", raw.attr("decode")("utf-8", "replace"));
+            log.attr("log")(line.level, "%s", to_str(line.text));
         }
     } catch (py::error_already_set & error) {
         error.discard_as_unraisable("llamasmith log");

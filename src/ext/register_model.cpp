@@ -71,8 +71,7 @@ static py::dict metadata(const PyModel & self) {
         char          key[512];
         const int32_t length = llama_model_meta_key_by_index(model, i, key, sizeof(key));
         if (length >= 0 && length < static_cast<int32_t>(sizeof(key))) {
-            const py::bytes value(self.get().metadata(key));
-            all[py::str(key)] = value.attr("decode")("utf-8", "replace");
+            all[to_str(key)] = to_str(self.get().metadata(key));
         }
     }
     return all;
@@ -97,7 +96,7 @@ void register_model(py::module_ & m) {
             py::arg("tokens"), py::kw_only(), py::arg("remove_special"), py::arg("unparse_special"))
         .def("close", [](PyModel & self) { self.model.reset(); })
         .def_property_readonly("closed", [](const PyModel & self) { return !self.model; })
-        .def_property_readonly("desc", [](const PyModel & self) { return self.get().desc(); })
+        .def_property_readonly("desc", [](const PyModel & self) { return to_str(self.get().desc()); })
         .def_property_readonly("n_vocab", [](const PyModel & self) { return self.get().n_vocab(); })
         .def_property_readonly("n_ctx_train",
                                [](const PyModel & self) { return llama_model_n_ctx_train(self.get().get()); })

@@ -75,13 +75,8 @@ static py::str advance(Session & self, int64_t id, int64_t n) {
     const Session::Turn turn(self);
     check_current(self, id);
     run(self, [&](bool) { self.advance(n); });
-    Generation &      g    = self.generation();
-    const std::string text = g.stream.take(!g.stop_reason.empty());
-    PyObject *        str  = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
-    if (str == nullptr) {
-        throw py::error_already_set();
-    }
-    return py::reinterpret_steal<py::str>(str);
+    Generation & g = self.generation();
+    return to_str(g.stream.take(!g.stop_reason.empty()));
 }
 
 static py::dict state(Session & self, int64_t id) {
@@ -129,6 +124,7 @@ void register_session(py::module_ & m) {
              })
         .def("cancel", &Session::cancel)
         .def_property_readonly("closed", &Session::closed)
+        .def_property_readonly("busy", &Session::busy)
         .def_property_readonly("n_ctx",
                                [](Session & self) {
                                    const Session::Turn turn(self);

@@ -49,7 +49,7 @@ Session::~Session() {
     }
 }
 
-Session::Turn::Turn(Session & session) : lock_(session.in_use_, std::try_to_lock) {
+Session::Turn::Turn(Session & session) : lock_(session.in_use_, std::try_to_lock), session_(session) {
     if (getpid() != session.made_by_) {
         throw Error("ForkedProcess", "This session was made before fork(); its threads do not exist in this process. "
                                      "Make a new Session in the child.");
@@ -63,6 +63,11 @@ Session::Turn::Turn(Session & session) : lock_(session.in_use_, std::try_to_lock
     }
     session.cancel_.store(false, std::memory_order_relaxed);
     session.n_past_start_ = session.n_past_;
+    session.busy_.store(true, std::memory_order_relaxed);
+}
+
+Session::Turn::~Turn() {
+    session_.busy_.store(false, std::memory_order_relaxed);
 }
 
 bool Session::should_stop() const {

@@ -73,8 +73,14 @@ class Session {
       public:
         explicit Turn(Session & session);
 
+        ~Turn();
+
+        Turn(const Turn &)             = delete;
+        Turn & operator=(const Turn &) = delete;
+
       private:
         std::unique_lock<std::mutex> lock_;
+        Session &                    session_;
     };
 
     // Appends tokens to the memory and evaluates them, after which logits() are those of the last one. Throws
@@ -96,6 +102,7 @@ class Session {
     bool cancelled() const { return cancel_.load(std::memory_order_relaxed); }
 
     bool closed() const { return !context_; }
+    bool busy() const { return busy_.load(std::memory_order_relaxed); }  // some thread has its turn
 
     // Whether SIGINT stops the work: only in the thread where Python would raise KeyboardInterrupt.
     void watch_interrupts(bool watch) { watching_.store(watch, std::memory_order_relaxed); }
@@ -137,6 +144,7 @@ class Session {
     std::mutex        in_use_;
     std::atomic<bool> cancel_{ false };
     std::atomic<bool> watching_{ false };
+    std::atomic<bool> busy_{ false };
     int               made_by_;
 };
 

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llamasmith import Session, ThreadPool
+from llamasmith.errors import InvalidOption, SessionClosed
+
+POLICIES = ("spin", "yield", "park")
+TOKENS = [1, 40, 50, 60, 70]
+
+
+def counters_after(tiny: Any, wait: str) -> Any:
+    with Session(tiny, n_ctx=64, n_threads=2, wait=wait) as session:
+        session.generate(TOKENS, max_tokens=10, temperature=0, ignore_eos=True)
+        return session.counters()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 4])
+def test_waiting_changes_no_bit_of_the_result(tiny: Any, n_threads: int) -> None:
+    results = []
+    for wait in POLICIES:
+        with Session(tiny, n_ctx=64, n_threads=n_threads, wait=wait) as session:
+            results.append([session.decode(TOKENS), *(session.decode([token]) for token in range(3, 13))])
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_each_policy_waits_its_own_way(tiny: Any) -> None:
+    spin, yields, park = (counters_after(tiny, wait) for wait in POLICIES)
+    assert spin.barriers == yields.barriers == park.barriers > 100
+    assert spin.spins > 0
+    assert spin.yields == 0
+    assert yields.yields > 0
+    assert yields.spins == 0
+    assert park.parks > 0
+    assert min(spin.wait_ns, yields.wait_ns, park.wait_ns) > 0
+
+
+def test_one_thread_never_waits(tiny: Any) -> None:
+    with Session(tiny, n_ctx=64, n_threads=1) as session:
+        session.decode(TOKENS)
+        assert session.counters().barriers == 0
+
+
+def test_policy_may_change_at_any_time(tiny: Any) -> None:
+    with Session(tiny, n_ctx=64, n_threads=2, wait="spin") as session:
+        for wait in POLICIES * 3:
+            session.pool.wait = wait
+            assert session.pool.wait == wait
+            session.decode([5])
+        with pytest.raises(InvalidOption, match="Allowed: spin, yield, park"):
+            session.pool.wait = "nap"
+
+
+def test_default_is_spin() -> None:
+    pool = ThreadPool(2)
+    assert pool.wait == "spin"
+    assert "2 threads" in repr(pool)
+    pool.close()
+
+
+def test_environment_sets_the_default(run_python: Any) -> None:
+    result = run_python("from llamasmith import ThreadPool; print(ThreadPool(2).wait)", LLAMASMITH_WAIT="park")
+    assert result.stdout.split() == ["park"]
+
+
+def test_bad_environment_is_an_error(run_python: Any) -> None:
+    result = run_python("from llamasmith import ThreadPool; ThreadPool(2)", LLAMASMITH_WAIT="napping")
+    assert "InvalidOption: LLAMASMITH_WAIT is 'napping'. Allowed: spin, yield, park" in result.stderr
+
+
+def test_pause_and_resume(tiny: Any) -> None:
+    with Session(tiny, n_ctx=64, n_threads=2, wait="yield") as session:
+        before = session.decode(TOKENS)
+        session.pool.pause()
+        session.reset()
+        np.testing.assert_array_equal(session.decode(TOKENS), before)  # a graph resumes the pool by itself
+        session.pool.pause()
+        session.pool.resume()
+        session.decode([5])
+
+
+def test_closed_pool_says_so(tiny: Any) -> None:
+    pool = ThreadPool(1)
+    pool.close()
+    with pytest.raises(SessionClosed):
+        Session(tiny, pool=pool)
+    assert "closed" in repr(pool)
+
+
+def test_session_keeps_the_threads_of_a_closed_pool(tiny: Any) -> None:
+    pool = ThreadPool(2, wait="yield")
+    with Session(tiny, n_ctx=64, pool=pool) as session:
+        pool.close()
+        session.decode([1])
+
+
+def test_pristine_engines_have_no_choice(tiny_path: Any, run_python: Any) -> None:
+    code = """
+import sys
+from llamasmith import load_engine, Model, Session, ThreadPool
+from llamasmith.errors import InvalidOption
+load_engine("upstream")
+pool = ThreadPool(2)
+assert pool.wait is None and pool.counters() is None
+for call in (lambda: ThreadPool(2, wait="park"), pool.pause, pool.resume):
+    try:
+        call()
+    except InvalidOption as error:
+        assert "patched" in str(error), error
+    else:
+        raise SystemExit("no error")
+Session(Model(sys.argv[1]), pool=pool, n_ctx=64).decode([1])
+print("fine")
+"""
+    result = run_python(code, tiny_path)
+    assert result.stdout.split() == ["fine"], result.stderr
+
+
+def test_refused_threads_are_an_exception(run_python: Any) -> None:
+    """ggml would end the process where the system gives no more threads."""
+    code = """
+import resource
+from llamasmith import load_engine, ThreadPool
+from llamasmith.errors import NotEnoughMemory
+load_engine()
+import threading
+threading.stack_size()
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))  # room for some thread stacks of 8 MiB, not for 511
+try:
+    ThreadPool(512)
+except NotEnoughMemory as error:
+    print("refused:", error)
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert "of 512 threads. Use fewer" in result.stdout
