@@ -17,7 +17,7 @@ namespace smith {
 
 template <typename T> void free_unlocked(T * object) {
     if (PyGILState_Check() != 0) {
-        const Unlocked unlocked;
+        const Unlocked scope;
         delete object;
     } else {
         delete object;
@@ -26,8 +26,7 @@ template <typename T> void free_unlocked(T * object) {
 
 // Makes a T without the GIL.
 template <typename T, typename... Args> std::shared_ptr<T> make_unlocked(Args &&... args) {
-    const Unlocked unlocked;
-    return { new T(std::forward<Args>(args)...), free_unlocked<T> };
+    return unlocked([&] { return std::shared_ptr<T>(new T(std::forward<Args>(args)...), free_unlocked<T>); });
 }
 
 // The native model lives until close(), or until the last session that runs it is gone.

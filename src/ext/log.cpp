@@ -72,7 +72,7 @@ std::string take_complaints() {
     return taken;
 }
 
-void deliver_log() noexcept {
+void deliver_log() {
     std::deque<Line> lines;
     {
         const std::lock_guard<std::mutex> lock(mutex);
@@ -81,8 +81,6 @@ void deliver_log() noexcept {
     if (lines.empty() || finalizing()) {
         return;
     }
-    // An exception may be on its way already (we run in destructors); logging must neither replace nor lose it.
-    py::error_scope keep;
     try {
         const py::object log = py::module_::import("logging").attr("getLogger")("llamasmith.llama_cpp");
         for (Line & line : lines) {
@@ -92,8 +90,10 @@ void deliver_log() noexcept {
             log.attr("log")(line.level, "%s", to_str(line.text));
         }
     } catch (py::error_already_set & error) {
+        if (!error.matches(PyExc_Exception)) {
+            throw;  // a signal handler's, not the logging's
+        }
         error.discard_as_unraisable("llamasmith log");
-    } catch (...) {  // out of memory while reporting: nothing better to do
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
 #include "pybind.hpp"
 
@@ -11,27 +12,46 @@ namespace smith {
 // some thread holds the GIL anyway.
 void capture_log();
 
-// Hands the queued lines to Python. Needs the GIL; never raises.
-void deliver_log() noexcept;
+// Hands the queued lines to Python. Needs the GIL. Logging runs Python code, and with it Python's signal handlers:
+// what those raise (KeyboardInterrupt) is thrown as py::error_already_set, so never call this in a destructor.
+void deliver_log();
 
 // The error and warning lines that this thread's native code has logged since the last call.
 std::string take_complaints();
 
-// A scope without the GIL; on leaving it, what was logged meanwhile is delivered.
+// A scope without the GIL.
 class Unlocked {
   public:
     Unlocked() : state_(PyEval_SaveThread()) {}
-
-    ~Unlocked() {
-        PyEval_RestoreThread(state_);
-        deliver_log();
-    }
-
+    ~Unlocked() { PyEval_RestoreThread(state_); }
     Unlocked(const Unlocked &)             = delete;
     Unlocked & operator=(const Unlocked &) = delete;
 
   private:
     PyThreadState * state_;
 };
+
+// Does native work without the GIL, and then delivers what it has logged, also if it has failed.
+template <typename Work> auto unlocked(Work && work) {
+    try {
+        const auto locked_out = [&] {
+            const Unlocked scope;
+            return work();
+        };
+        if constexpr (std::is_void_v<decltype(work())>) {
+            locked_out();
+            deliver_log();
+        } else {
+            auto result = locked_out();
+            deliver_log();
+            return result;
+        }
+    } catch (const py::error_already_set &) {
+        throw;  // deliver_log's: work has no Python errors to throw
+    } catch (...) {
+        deliver_log();
+        throw;
+    }
+}
 
 }  // namespace smith

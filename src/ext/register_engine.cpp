@@ -3,7 +3,6 @@
 #include "pybind.hpp"
 
 using smith::Engine;
-using smith::Unlocked;
 
 static py::dict describe(const Engine & engine) {
     py::dict facts;
@@ -18,12 +17,8 @@ void register_engine(py::module_ & m) {
     m.def(
         "load_engine",
         [](const std::string & path) {
-            const Engine * engine = nullptr;
-            {
-                const Unlocked unlocked;  // the module's start-up code and its score function run here
-                engine = &smith::load_engine(path);
-            }
-            return describe(*engine);
+            // The module's start-up code and its score function run here.
+            return describe(*smith::unlocked([&] { return &smith::load_engine(path); }));
         },
         py::arg("path"),
         "Loads the engine at ``path`` (a libggml-cpu.so) and describes it. Raises EngineError if it cannot be loaded, "

@@ -84,9 +84,8 @@ void register_model(py::module_ & m) {
         .def(
             "tokenize",
             [](const PyModel & self, const std::string & text, bool add_special, bool parse_special) {
-                const Model &         model = self.get();
-                const smith::Unlocked unlocked;  // `text` is our own copy; megabytes take seconds
-                return model.tokenize(text, add_special, parse_special);
+                const Model & model = self.get();  // `text` is our own copy; megabytes take seconds
+                return smith::unlocked([&] { return model.tokenize(text, add_special, parse_special); });
             },
             py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"))
         .def(

@@ -21,8 +21,7 @@ template <typename Work> static void run(Session & session, Work && work) {
         try {
             const smith::InterruptScope scope;
             session.watch_interrupts(scope.installed());
-            const smith::Unlocked unlocked;  // `work` touches the session's own memory alone
-            work(again);
+            smith::unlocked([&] { work(again); });  // which touches the session's own memory alone
             return;
         } catch (const smith::Interrupted &) {
             if (PyErr_CheckSignals() != 0) {
@@ -34,6 +33,9 @@ template <typename Work> static void run(Session & session, Work && work) {
                 throw smith::Error("Cancelled", "The call was cancelled. The session's memory is as it was before.");
             }
             again = true;
+        } catch (const py::error_already_set &) {  // Ctrl-C came while the log was delivered
+            session.abandon();
+            throw;
         }
     }
 }
@@ -118,9 +120,8 @@ void register_session(py::module_ & m) {
              })
         .def("close",
              [](Session & self) {
-                 const Session::Turn   turn(self);
-                 const smith::Unlocked unlocked;  // joins threads, unmaps memory
-                 self.close();
+                 const Session::Turn turn(self);
+                 smith::unlocked([&] { self.close(); });  // joins threads, unmaps memory
              })
         .def("cancel", &Session::cancel)
         .def_property_readonly("closed", &Session::closed)

@@ -108,7 +108,8 @@ def test_sessions_in_parallel_on_one_model(tiny: Any) -> None:
 
 
 CTRL_C = """
-import sys, threading
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 from llamasmith import Model, Session
 with Model(sys.argv[1]) as model, Session(model, n_ctx=60_000, n_threads=1) as session:
     session.decode([1, 2, 3])
