@@ -45,8 +45,8 @@ InterruptScope::~InterruptScope() {
     }
 }
 
-bool interrupted() {
-    return came.load(std::memory_order_relaxed);
+bool take_interrupt() {
+    return came.load(std::memory_order_relaxed) && came.exchange(false, std::memory_order_relaxed);
 }
 
 }  // namespace smith

@@ -22,8 +22,8 @@ class InterruptScope {
     struct sigaction previous_;
 };
 
-// Whether SIGINT has come since the innermost scope was installed. To be asked only by the work under such a scope;
-// cheap, for it is asked after every graph node.
-bool interrupted();
+// Whether SIGINT has come since the scope was installed or this was last asked. To be asked only by the work under such
+// a scope; cheap, for it is asked after every graph node.
+bool take_interrupt();
 
 }  // namespace smith

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "pybind.hpp"
+#include "shutdown.hpp"
 
 namespace smith {
 
@@ -35,7 +36,8 @@ class Unlocked {
 template <typename Work> auto unlocked(Work && work) {
     try {
         const auto locked_out = [&] {
-            const Unlocked scope;
+            const NativeWork at_work;
+            const Unlocked   scope;
             return work();
         };
         if constexpr (std::is_void_v<decltype(work())>) {

@@ -2,6 +2,7 @@
 #include "errors.hpp"
 #include "log.hpp"
 #include "pybind.hpp"
+#include "shutdown.hpp"
 
 void register_engine(py::module_ & m);
 void register_model(py::module_ & m);
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     m.doc() = "llama.cpp behind llamasmith. Private: use the names that the package llamasmith exports.";
     smith::register_errors();
     smith::capture_log();
+    smith::register_shutdown();
     register_engine(m);
     register_model(m);
     register_pool(m);

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "handles.hpp"
+#include "shutdown.hpp"
 
 using smith::Model;
 using smith::ModelOptions;
@@ -19,6 +20,9 @@ class ProgressBridge {
             return true;
         }
         last_ = now;
+        if (smith::shutting_down()) {
+            return false;
+        }
         const py::gil_scoped_acquire locked;
         try {
             if (PyErr_CheckSignals() != 0) {

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <optional>
 
 #include "handles.hpp"
 #include "interrupt.hpp"
@@ -13,36 +14,43 @@ using smith::SessionOptions;
 
 using Tokens = std::vector<llama_token>;
 
-// Runs native work without the GIL, and comes back for Python's signal handlers whenever a signal has stopped it: if
-// the handler raises, the session forgets what this call has added; if not, the work goes on.
+// Runs native work without the GIL. Python's signal handlers run in the midst of it, when SIGINT comes: if they raise,
+// the work ends and the session forgets what this call has added; if not, it goes on as if nothing had been.
 template <typename Work> static void run(Session & session, Work && work) {
-    bool again = false;
-    while (true) {
-        try {
-            const smith::InterruptScope scope;
-            session.watch_interrupts(scope.installed());
-            smith::unlocked([&] { work(again); });  // which touches the session's own memory alone
+    std::optional<py::error_already_set> raised;
+    const smith::InterruptScope          scope;
+    session.watch_interrupts(scope.installed(), [&raised] {
+        const py::gil_scoped_acquire locked;
+        if (!raised && PyErr_CheckSignals() != 0) {
+            raised.emplace();
+        }
+        return raised.has_value();
+    });
+    try {
+        smith::unlocked(work);  // which touches the session's own memory alone
+        if (!raised) {
             return;
-        } catch (const smith::Interrupted &) {
-            if (PyErr_CheckSignals() != 0) {
-                session.abandon();
-                throw py::error_already_set();
-            }
-            if (session.cancelled()) {
-                session.abandon();
-                throw smith::Error("Cancelled", "The call was cancelled. The session's memory is as it was before.");
-            }
-            again = true;
-        } catch (const py::error_already_set &) {  // Ctrl-C came while the log was delivered
-            session.abandon();
+        }
+    } catch (const py::error_already_set &) {  // from a handler too, while the log was delivered
+        session.abandon();
+        throw;
+    } catch (const smith::Interrupted &) {
+        session.abandon();
+        if (!raised) {
+            throw smith::Error("Cancelled", "The call was cancelled. The session's memory is as it was before.");
+        }
+    } catch (...) {
+        if (!raised) {
             throw;
         }
     }
+    session.abandon();
+    throw std::move(*raised);
 }
 
 static py::array_t<float> decode(Session & self, const Tokens & tokens) {
     const Session::Turn turn(self);
-    run(self, [&](bool again) { again ? self.go_on() : self.decode(tokens); });
+    run(self, [&] { self.decode(tokens); });
     const auto         n = self.model().n_vocab();
     py::array_t<float> logits(n);
     std::memcpy(logits.mutable_data(), self.logits(), sizeof(float) * static_cast<std::size_t>(n));
@@ -76,7 +84,7 @@ static void check_current(const Session & self, int64_t id) {
 static py::str advance(Session & self, int64_t id, int64_t n) {
     const Session::Turn turn(self);
     check_current(self, id);
-    run(self, [&](bool) { self.advance(n); });
+    run(self, [&] { self.advance(n); });
     Generation & g = self.generation();
     return to_str(g.stream.take(!g.stop_reason.empty()));
 }

@@ -8,6 +8,7 @@
 #include "context.hpp"
 #include "errors.hpp"
 #include "interrupt.hpp"
+#include "shutdown.hpp"
 
 namespace smith {
 
@@ -71,10 +72,10 @@ Session::Turn::~Turn() {
 }
 
 bool Session::should_stop() const {
-    return cancelled() || (watching_.load(std::memory_order_relaxed) && interrupted());
+    return cancelled() || shutting_down() || (watching_ && take_interrupt() && must_stop_());
 }
 
-// Called by the engine's first thread after each node of the graph.
+// Called after each node of the graph by the engine's first thread, which is the one that called us.
 bool Session::on_abort(void * data) {
     return static_cast<const Session *>(data)->should_stop();
 }
@@ -149,10 +150,6 @@ void Session::decode(const std::vector<llama_token> & tokens) {
     need_room(tokens.size());
     generation_.reset();
     waiting_ = tokens;
-    evaluate_waiting();
-}
-
-void Session::go_on() {
     evaluate_waiting();
 }
 

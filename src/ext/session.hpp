@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -84,9 +85,8 @@ class Session {
     };
 
     // Appends tokens to the memory and evaluates them, after which logits() are those of the last one. Throws
-    // Interrupted with the rest still waiting: go_on() resumes, abandon() forgets what this call has added.
+    // Interrupted when stopped half way: abandon() then forgets what this call has added.
     void decode(const std::vector<llama_token> & tokens);
-    void go_on();
     void abandon();
 
     // Begins a generation; advance() then makes up to `n` tokens of it, and may throw Interrupted like decode().
@@ -104,8 +104,12 @@ class Session {
     bool closed() const { return !context_; }
     bool busy() const { return busy_.load(std::memory_order_relaxed); }  // some thread has its turn
 
-    // Whether SIGINT stops the work: only in the thread where Python would raise KeyboardInterrupt.
-    void watch_interrupts(bool watch) { watching_.store(watch, std::memory_order_relaxed); }
+    // Whether SIGINT concerns this call (only in the thread where Python runs its handlers), and whom to ask then
+    // whether the work must stop.
+    void watch_interrupts(bool watch, std::function<bool()> must_stop) {
+        watching_  = watch;
+        must_stop_ = std::move(must_stop);
+    }
 
     const float * logits() const;  // n_vocab floats, of the last evaluated token
     int32_t       n_ctx() const;
@@ -143,9 +147,11 @@ class Session {
 
     std::mutex        in_use_;
     std::atomic<bool> cancel_{ false };
-    std::atomic<bool> watching_{ false };
     std::atomic<bool> busy_{ false };
     int               made_by_;
+
+    bool                  watching_ = false;
+    std::function<bool()> must_stop_;
 };
 
 }  // namespace smith

@@ -208,8 +208,9 @@ print("fine")
 
 def test_exit_with_live_objects_and_a_running_thread(tiny_path: Path, run_python: Any) -> None:
     code = """
-import sys, threading, time
+import logging, sys, threading, time
 from llamasmith import Model, Session, ThreadPool
+logging.getLogger("llamasmith").setLevel(logging.ERROR)
 model = Model(sys.argv[1]); pool = ThreadPool(2, wait="yield")
 session = Session(model, n_ctx=4096, pool=pool)
 stream = session.stream("a", max_tokens=100); next(stream)
