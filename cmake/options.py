@@ -36,12 +36,45 @@ OUR_DEFAULTS = {
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
 # Variables of our own CMake files that may be in the cache, none of them a user's choice.
-OUR_INTERNALS = re.compile(r"LLAMASMITH_(VENDOR|PATCHED|PIN|LIBRARIES|TOOL_TARGETS|CPU_FLAGS|ENGINE_ARGS|ENGINES_BUILT)$")
+OUR_INTERNALS = re.compile(
+    r"LLAMASMITH_(VENDOR|PATCHED|PIN|LIBRARIES|TOOL_TARGETS|CPU_FLAGS|ENGINE_ARGS|ENGINES_BUILT)$"
+)
 
-BACKENDS = "BLAS CANN CUDA ET HIP HEXAGON METAL MUSA OPENCL OPENVINO RPC SYCL VIRTGPU VULKAN WEBGPU ZDNN ZENDNN".split()
-X86_ISA = (
-    "SSE42 AVX AVX2 BMI2 AVX_VNNI FMA F16C AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16 AMX_TILE AMX_INT8 AMX_BF16"
-).split()
+BACKENDS = [
+    "BLAS",
+    "CANN",
+    "CUDA",
+    "ET",
+    "HIP",
+    "HEXAGON",
+    "METAL",
+    "MUSA",
+    "OPENCL",
+    "OPENVINO",
+    "RPC",
+    "SYCL",
+    "VIRTGPU",
+    "VULKAN",
+    "WEBGPU",
+    "ZDNN",
+    "ZENDNN",
+]
+X86_ISA = [
+    "SSE42",
+    "AVX",
+    "AVX2",
+    "BMI2",
+    "AVX_VNNI",
+    "FMA",
+    "F16C",
+    "AVX512",
+    "AVX512_VBMI",
+    "AVX512_VNNI",
+    "AVX512_BF16",
+    "AMX_TILE",
+    "AMX_INT8",
+    "AMX_BF16",
+]
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {

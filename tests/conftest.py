@@ -22,7 +22,13 @@ def write_tiny_model(path: Path, **changes: Any) -> Path:
 
     width, heads, heads_kv, feed, layers, context = 64, 4, 2, 128, 2, 512
     pieces = [" the", " and", "hello", " world", "a", "b", "c", " "]
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(p.replace(" ", "▁") for p in pieces)]
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *(p.replace(" ", "▁") for p in pieces),
+    ]
     types = [2, 3, 3, *([6] * 256), *([1] * len(pieces))]
 
     writer = gguf.GGUFWriter(str(path), "llama")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from .errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["integer", "token_ids", "utf8"]
 

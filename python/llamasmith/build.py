@@ -92,9 +92,7 @@ def build_info() -> BuildInfo:
         pin=record["pin"],
         tree_digest=record["tree_digest"],
         series_digest=record["series_digest"],
-        patches=tuple(
-            Patch(p["name"], p["subject"], p["scope"], p["origin"], p["sha256"]) for p in record["patches"]
-        ),
+        patches=tuple(Patch(p["name"], p["subject"], p["scope"], p["origin"], p["sha256"]) for p in record["patches"]),
         skipped=tuple(record["skipped"]),
         engines=tuple(record["engines"]),
         left_out=record["left_out"],

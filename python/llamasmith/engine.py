@@ -6,11 +6,14 @@ import os
 import threading
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._native import _core
 from .build import build_info, package_root
 from .errors import EngineError, EngineNotFound, InvalidOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["DEFAULT_ENGINE", "Engine", "engines", "load_engine", "loaded_engine"]
 
@@ -90,7 +93,7 @@ def load_engine(name: str | None = None) -> Engine:
             if _loaded.name == engine.name:
                 return _loaded
             raise EngineError(
-                f"This process already runs the engine {_loaded.name!r}, so {name!r} cannot be loaded: one process runs "
+                f"This process already runs the engine {_loaded.name!r}, so {name!r} cannot be loaded: a process runs "
                 f"one engine. Call load_engine({name!r}) before anything else, or use another process."
             )
         _check_environment()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ._check import INT32_MAX, integer, token_ids, utf8
 from ._native import _core
 from .engine import load_engine
 from .errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
 __all__ = ["Model"]
 
@@ -68,9 +71,7 @@ class Model:
         """
         return self._native.tokenize(utf8(text, "text"), add_special=add_special, parse_special=parse_special)
 
-    def detokenize(
-        self, tokens: Sequence[int], *, remove_special: bool = False, unparse_special: bool = False
-    ) -> str:
+    def detokenize(self, tokens: Sequence[int], *, remove_special: bool = False, unparse_special: bool = False) -> str:
         """The text of token ids; bytes that are not UTF-8 (half a character) become U+FFFD.
 
         Args:
@@ -78,9 +79,7 @@ class Model:
             remove_special: leave out begin and end tokens.
             unparse_special: write control tokens as their text.
         """
-        raw = self._native.detokenize(
-            token_ids(tokens), remove_special=remove_special, unparse_special=unparse_special
-        )
+        raw = self._native.detokenize(token_ids(tokens), remove_special=remove_special, unparse_special=unparse_special)
         return raw.decode("utf-8", "replace")
 
     @property

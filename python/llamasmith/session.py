@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from ._check import INT32_MAX, integer, token_ids, utf8
 from ._native import _core
 from .engine import load_engine
 from .errors import InvalidOption
-from .model import Model
 from .threads import thread_budget
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from .model import Model
 
 __all__ = ["Generation", "PoolCounters", "Session", "Stream", "ThreadPool", "Timings"]
 
@@ -317,7 +321,9 @@ class Session:
         stops = [stop] if isinstance(stop, str) else list(stop)
         generation = self._native.start(
             tokens,
-            max_tokens=-1 if max_tokens is None else integer("max_tokens", max_tokens, 0, INT32_MAX, "; None for all that fit"),
+            max_tokens=-1
+            if max_tokens is None
+            else integer("max_tokens", max_tokens, 0, INT32_MAX, "; None for all that fit"),
             temperature=temperature,
             top_k=integer("top_k", top_k, 0, INT32_MAX, " (0 for all)"),
             top_p=top_p,

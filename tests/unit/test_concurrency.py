@@ -7,14 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llamasmith import Session
 from llamasmith.errors import Cancelled, SessionBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": None}
 # A prompt that takes seconds: the tests stop it long before its end.
@@ -93,7 +95,9 @@ def test_python_goes_on_while_native_code_runs(big: Any) -> None:
 def test_sessions_in_parallel_on_one_model(tiny: Any) -> None:
     def run(out: dict[int, Any], i: int) -> None:
         with Session(tiny, n_ctx=128, n_threads=2, wait="park") as session:
-            out[i] = [session.generate([1, 40 + i], max_tokens=30, temperature=0, ignore_eos=True).tokens for _ in range(5)]
+            out[i] = [
+                session.generate([1, 40 + i], max_tokens=30, temperature=0, ignore_eos=True).tokens for _ in range(5)
+            ]
 
     together: dict[int, Any] = {}
     threads = [threading.Thread(target=run, args=(together, i)) for i in range(4)]
@@ -215,7 +219,8 @@ model = Model(sys.argv[1]); pool = ThreadPool(2, wait="yield")
 session = Session(model, n_ctx=4096, pool=pool)
 stream = session.stream("a", max_tokens=100); next(stream)
 other = Session(model, n_ctx=60_000, n_threads=1)
-threading.Thread(target=lambda: other.generate("a", max_tokens=None, temperature=0, ignore_eos=True), daemon=True).start()
+options = dict(max_tokens=None, temperature=0, ignore_eos=True)
+threading.Thread(target=lambda: other.generate("a", **options), daemon=True).start()
 time.sleep(0.1)
 """
     result = run_python(code, tiny_path, timeout=60)

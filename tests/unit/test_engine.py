@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import llamasmith
 from llamasmith.errors import LlamaError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GENERATE = """
 import sys

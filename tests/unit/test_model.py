@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from llamasmith import Model
 from llamasmith.errors import InvalidOption, SessionClosed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_describes_itself(tiny: Any) -> None:

@@ -77,7 +77,9 @@ def test_stream_never_hands_out_half_a_character(session: Any) -> None:
 
 def test_seed_repeats_the_choice(session: Any) -> None:
     def sample(seed: int) -> tuple[int, ...]:
-        tokens: tuple[int, ...] = session.generate("a", max_tokens=20, seed=seed, temperature=1.5, ignore_eos=True).tokens
+        tokens: tuple[int, ...] = session.generate(
+            "a", max_tokens=20, seed=seed, temperature=1.5, ignore_eos=True
+        ).tokens
         return tokens
 
     assert sample(7) == sample(7)
@@ -109,7 +111,9 @@ def test_generation_ends_with_the_context(tiny: Any) -> None:
 
 
 def test_end_token_ends_it(session: Any, tiny: Any) -> None:
-    reasons = {session.generate("a", max_tokens=250, seed=s, temperature=5.0, top_k=0, top_p=1.0).stop_reason for s in range(8)}
+    reasons = {
+        session.generate("a", max_tokens=250, seed=s, temperature=5.0, top_k=0, top_p=1.0).stop_reason for s in range(8)
+    }
     assert "eos" in reasons
 
 
