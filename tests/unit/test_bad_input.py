@@ -271,7 +271,7 @@ def test_generate(session: Any, options: dict[str, Any], error: type[Exception],
     ("call", "error", "message"),
     [
         (lambda: load_engine("patchd"), EngineNotFound, "Did you mean 'patched'"),
-        (lambda: load_engine("upstream"), EngineError, "one process runs one engine"),
+        (lambda: load_engine("upstream"), EngineError, "a process runs one engine"),
         (lambda: ThreadPool(0), InvalidOption, "n_threads is 0"),
         (lambda: ThreadPool(1, poll=101), InvalidOption, "poll is 101"),
         (lambda: ThreadPool(1, wait="spn"), InvalidOption, "Allowed: spin"),
