@@ -30,7 +30,10 @@ def test_waiting_changes_no_bit_of_the_result(tiny: Any, n_threads: int) -> None
 
 def test_each_policy_waits_its_own_way(tiny: Any) -> None:
     spin, yields, park = (counters_after(tiny, wait) for wait in POLICIES)
-    assert spin.barriers == yields.barriers == park.barriers > 100
+    # A thread may still be about to count its last barrier when the first one is done with the graph.
+    assert yields.barriers == pytest.approx(spin.barriers, abs=2)
+    assert park.barriers == pytest.approx(spin.barriers, abs=2)
+    assert spin.barriers > 100
     assert spin.spins > 0
     assert spin.yields == 0
     assert yields.yields > 0
