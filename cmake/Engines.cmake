@@ -6,6 +6,10 @@ if(DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
     set(jobs -j$ENV{CMAKE_BUILD_PARALLEL_LEVEL})
 endif()
 
+# Our code is compiled in where the patched tree calls it. Without the patch that does (LLAMASMITH_SKIP_PATCHES), it
+# would need a function that the patch defines, and the engine could not be loaded.
+file(STRINGS "${LLAMASMITH_PATCHED}/ggml/src/ggml-cpu/ggml-cpu.c" calls_ours REGEX "ggml_threadpool_smith_wait")
+
 set(previous llamasmith-upstream)
 foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
     set(tree "${LLAMASMITH_VENDOR}")
@@ -13,7 +17,9 @@ foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
     set(openmp OFF)
     if(engine STREQUAL "patched")
         set(tree "${LLAMASMITH_PATCHED}")
-        set(threading "${PROJECT_SOURCE_DIR}/src/threading")
+        if(calls_ours)
+            set(threading "${PROJECT_SOURCE_DIR}/src/threading")
+        endif()
     elseif(engine STREQUAL "upstream-openmp")
         set(openmp ON)
     endif()
