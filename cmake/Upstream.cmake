@@ -29,6 +29,12 @@ set(LLAMA_TOOLS_INSTALL OFF)
 
 add_subdirectory("${LLAMASMITH_PATCHED}" "${PROJECT_BINARY_DIR}/upstream" EXCLUDE_FROM_ALL SYSTEM)
 
+# Upstream's option() has put its help text on what the user asked for. Options.cmake tells a user's word by the help
+# text that the command line gives; put back, it is still one when CMake runs again.
+foreach(name IN LISTS LLAMASMITH_REQUESTED_OF_UPSTREAM)
+    set_property(CACHE ${name} PROPERTY HELPSTRING "No help, variable specified on the command line.")
+endforeach()
+
 set(LLAMASMITH_LIBRARIES llama ggml ggml-base)
 set(LLAMASMITH_TOOL_TARGETS "")
 if(LLAMASMITH_TOOLS)

@@ -35,10 +35,6 @@ OUR_DEFAULTS = {
     "LLAMASMITH_TOOLS": "OFF",
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
-# Variables of our own CMake files that may be in the cache, none of them a user's choice.
-OUR_INTERNALS = re.compile(
-    r"LLAMASMITH_(VENDOR|PATCHED|PIN|LIBRARIES|TOOL_TARGETS|CPU_FLAGS|ENGINE_ARGS|ENGINES_BUILT)$"
-)
 
 BACKENDS = [
     "BLAS",
@@ -59,22 +55,13 @@ BACKENDS = [
     "ZDNN",
     "ZENDNN",
 ]
-X86_ISA = [
-    "SSE42",
-    "AVX",
-    "AVX2",
-    "BMI2",
-    "AVX_VNNI",
-    "FMA",
-    "F16C",
-    "AVX512",
-    "AVX512_VBMI",
-    "AVX512_VNNI",
-    "AVX512_BF16",
-    "AMX_TILE",
-    "AMX_INT8",
-    "AMX_BF16",
-]
+# Upstream's switches for instruction sets -> what its ggml-cpu/CMakeLists.txt tells GCC and Clang for each.
+X86_ISA = {
+    "SSE42": "-msse4.2", "AVX": "-mavx", "AVX2": "-mavx2", "BMI2": "-mbmi2", "AVX_VNNI": "-mavxvnni", "FMA": "-mfma",
+    "F16C": "-mf16c", "AVX512": "-mavx512f -mavx512cd -mavx512vl -mavx512dq -mavx512bw",
+    "AVX512_VBMI": "-mavx512vbmi", "AVX512_VNNI": "-mavx512vnni", "AVX512_BF16": "-mavx512bf16",
+    "AMX_TILE": "-mamx-tile", "AMX_INT8": "-mamx-int8", "AMX_BF16": "-mamx-bf16",
+}  # fmt: skip
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {
@@ -84,6 +71,9 @@ DECIDED = {
     "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
     "GGML_CPU": ("ON", "choose engines with LLAMASMITH_ENGINES"),
     "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=patched;upstream;upstream-openmp"),
+    "GGML_BUILD_TESTS": ("OFF", "upstream's tests are not part of the package"),
+    "GGML_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
+    "GGML_ALL_WARNINGS": ("OFF", "warnings are for our own code"),
     "GGML_CPU_ALL_VARIANTS": ("OFF", "this version builds for one CPU: LLAMASMITH_CPU=native or baseline"),
     "LLAMA_BUILD_COMMON": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_TOOLS": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
@@ -197,9 +187,9 @@ def refuse_unknown(name: str, known: set[str]) -> None:
 def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     """Whether a known upstream option may be passed on; raises where it would have no effect or do harm."""
     value = truth(value)
-    if name.removeprefix("GGML_") in BACKENDS:
-        if value == "ON":
-            raise BuildError(f"{name}=ON: this version of llamasmith builds only the backend cpu.")
+    if any(f"{name}_".startswith(f"GGML_{backend}_") for backend in BACKENDS):
+        if value not in {"OFF", ""}:
+            raise BuildError(f"{name}={value} has no effect here: this version builds only the backend cpu.")
         return False
     if name.removeprefix("GGML_") in X86_ISA:
         if cpu == "native":
@@ -233,12 +223,15 @@ def check_list(option: str, given: str, allowed: tuple[str, ...]) -> list[str]:
 def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> Choice:
     """Turns cache entries into the build's choices, or raises BuildError with what is wrong."""
     values = {**OUR_DEFAULTS, **{e.name: e.value for e in entries if e.name in OUR_DEFAULTS}}
-    requested = {name: value for name, value in values.items() if value != OUR_DEFAULTS[name]}
+    requested = {name: value for name, value in values.items() if truth(value) != OUR_DEFAULTS[name]}
 
     cpu = values["LLAMASMITH_CPU"]
     if cpu == "dispatch":
         raise BuildError("LLAMASMITH_CPU=dispatch is not built by this version. Allowed: native, baseline.")
-    (cpu,) = check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)
+    if len(check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)) > 1:
+        raise BuildError(f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: {' or '.join(CPU_CHOICES)}.")
+    if truth(values["LLAMASMITH_TOOLS"]) not in {"ON", "OFF"}:
+        raise BuildError(f"LLAMASMITH_TOOLS is {values['LLAMASMITH_TOOLS']!r}. Allowed: ON, OFF.")
     backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
     engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], DEFAULT_ENGINES)
 
@@ -252,7 +245,7 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
 
     choice = Choice(requested, engines, left_out, backends, cpu)
     for entry in entries:
-        if not entry.by_user or entry.name in OUR_DEFAULTS or OUR_INTERNALS.match(entry.name):
+        if not entry.by_user or entry.name in OUR_DEFAULTS:
             continue
         refuse_unknown(entry.name, known | set(OUR_DEFAULTS))
         requested[entry.name] = entry.value
@@ -267,6 +260,12 @@ def isa_args(choice: Choice) -> list[str]:
     on = {"SSE42"} if choice.cpu == "baseline" else set()
     names = [name for name in X86_ISA if f"GGML_{name}" not in given]
     return [f"-DGGML_{name}:BOOL={'ON' if name in on else 'OFF'}" for name in names]
+
+
+def isa_flags(choice: Choice) -> list[str]:
+    """The compiler flags that these switches become."""
+    switches = dict(re.findall(r"-DGGML_(\w+):\w+=(.*)", "\n".join(choice.engine_args + isa_args(choice))))
+    return [flag for name, flags in X86_ISA.items() if truth(switches[name]) == "ON" for flag in flags.split()]
 
 
 AMX_OFF = ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"]
@@ -309,11 +308,13 @@ def cmake_text(choice: Choice, flags: list[str], pin: str) -> str:
         return f"set({name} {' '.join(f'[==[{value}]==]' for value in values)})\n"
 
     args = choice.engine_args + isa_args(choice)
+    upstreams = [name for name in choice.requested if not name.startswith("LLAMASMITH_")]
     return (
         line("LLAMASMITH_ENGINES_BUILT", choice.engines)
         + line("LLAMASMITH_CPU_FLAGS", flags)
         + line("LLAMASMITH_ENGINE_ARGS", args)
         + line("LLAMASMITH_PIN", [pin])
+        + line("LLAMASMITH_REQUESTED_OF_UPSTREAM", upstreams)
     )
 
 
@@ -332,7 +333,7 @@ def main() -> None:
         print(f"llamasmith: engine {engine} is left out: {why}", file=sys.stderr)
 
     flags = native_flags(args.compiler, args.processor) if choice.cpu == "native" else []
-    baseline = ["-msse4.2"] if re.match(r"x86_64|amd64", args.processor, re.IGNORECASE) else []
+    baseline = isa_flags(choice) if re.match(r"x86_64|amd64", args.processor, re.IGNORECASE) else []
     record = {
         "requested": choice.requested,
         "engines": choice.engines,
