@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .build import BuildInfo, build_info
     from .engine import Engine, engines, load_engine, loaded_engine
     from .model import Model
-    from .session import Generation, Session, ThreadPool, Timings
+    from .pool import ThreadPool
+    from .session import Generation, Session, Timings
     from .threads import Budget, thread_budget
 
 _HOME = {
@@ -29,7 +30,7 @@ _HOME = {
     "Model": "model",
     "Generation": "session",
     "Session": "session",
-    "ThreadPool": "session",
+    "ThreadPool": "pool",
     "Timings": "session",
     "Budget": "threads",
     "thread_budget": "threads",

@@ -1,4 +1,4 @@
-"""Running a model: thread pools, sessions, generated text."""
+"""Running a model: sessions, generated text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from ._check import INT32_MAX, integer, token_ids, utf8
 from ._native import _core
-from .engine import load_engine
 from .errors import InvalidOption
-from .threads import thread_budget
+from .pool import ThreadPool
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,31 +19,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .model import Model
+    from .pool import PoolCounters
 
-__all__ = ["Generation", "PoolCounters", "Session", "Stream", "ThreadPool", "Timings"]
+__all__ = ["Generation", "Session", "Stream", "Timings"]
 
 # What a context costs grows with n_ctx: unless asked for, we take no more than this many tokens.
 DEFAULT_MAX_CTX = 4096
-# ggml's own limit (GGML_MAX_N_THREADS).
-MAX_THREADS = 512
 # Ours: larger batches only cost memory.
 MAX_BATCH = 65536
-
-
-@dataclass(frozen=True)
-class PoolCounters:
-    """Sums over a pool's threads since it was made; from the engine ``patched`` alone."""
-
-    barriers: int
-    """Barriers passed, counted once for each thread."""
-    spins: int
-    """Pause instructions, at barriers and between graphs."""
-    yields: int
-    """``sched_yield`` calls, at barriers and between graphs."""
-    parks: int
-    """Times that a thread slept in the kernel, at barriers and between graphs."""
-    wait_ns: int
-    """Nanoseconds spent waiting at barriers."""
 
 
 @dataclass(frozen=True)
@@ -77,61 +59,6 @@ class Generation:
     tokens: tuple[int, ...]
     stop_reason: str
     timings: Timings
-
-
-class ThreadPool:
-    """Compute threads that stay alive between graphs. Sessions may share one; they then take turns.
-
-    Args:
-        n_threads: 1 to 512; by default what this process may really use (`thread_budget()`).
-        wait: how a thread waits: ``spin``, ``yield`` or ``park``; engine ``patched`` only. By default the
-            environment's ``LLAMASMITH_WAIT``, else ``spin``.
-        poll: how long workers look for the next graph before they sleep: 0 (not at all) to 100, upstream's unit.
-    """
-
-    def __init__(self, n_threads: int | None = None, *, wait: str | None = None, poll: int = 50) -> None:
-        load_engine()
-        if wait == "":
-            raise InvalidOption(f"wait is ''. Allowed: {', '.join(_core.wait_policies())}.")
-        count = thread_budget().budget if n_threads is None else n_threads
-        self._native = _core.ThreadPool(
-            integer("n_threads", count, 1, MAX_THREADS, "; leave it out for what this process may use"),
-            wait=wait or "",
-            poll=integer("poll", poll, 0, 100),
-        )
-
-    @property
-    def n_threads(self) -> int:
-        return self._native.n_threads
-
-    @property
-    def wait(self) -> str | None:
-        """The wait policy; may be set at any time. None in engines that have no choice."""
-        return self._native.wait or None
-
-    @wait.setter
-    def wait(self, name: str) -> None:
-        self._native.wait = name
-
-    def counters(self) -> PoolCounters | None:
-        """What waiting has cost so far. None in engines that do not count."""
-        values = self._native.counters()
-        return None if values is None else PoolCounters(**values)
-
-    def pause(self) -> None:
-        """Sends the workers to sleep until `resume()` or the next graph. Engine ``patched`` only."""
-        self._native.pause()
-
-    def resume(self) -> None:
-        self._native.resume()
-
-    def close(self) -> None:
-        """Ends the threads once no session uses them."""
-        self._native.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self._native.closed else f"{self.n_threads} threads, wait={self.wait}"
-        return f"<llamasmith.ThreadPool {state}>"
 
 
 class Stream(Iterator[str]):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import pytest
 
-from llamasmith import Session, ThreadPool
+from llamasmith import Session, ThreadPool, thread_budget
 from llamasmith.errors import InvalidOption, SessionClosed
 
 POLICIES = ("spin", "yield", "park")
@@ -141,3 +142,15 @@ except NotEnoughMemory as error:
     result = run_python(code)
     assert result.returncode == 0, result.stderr
     assert "of 512 threads. Use fewer" in result.stdout
+
+
+def test_more_threads_than_cpus_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    budget = thread_budget().budget
+    with caplog.at_level(logging.WARNING, logger="llamasmith"):
+        with ThreadPool(budget):
+            assert not caplog.records
+        with ThreadPool(budget + 1) as pool:
+            assert pool.n_threads == budget + 1
+    assert f"{budget + 1} threads on {budget} CPUs" in caplog.text
+    with pytest.raises(SessionClosed):
+        pool.resume()
