@@ -1,0 +1,245 @@
+"""cmake/options.py: every definition is understood or refused, and what follows from it is what the build is told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llamasmith.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "cmake" / "options.py"
+VENDOR = ROOT / "vendor" / "llama.cpp"
+ENGINES = ["patched", "upstream", "upstream-openmp"]
+ON_X86 = platform.machine().lower() in {"x86_64", "amd64"}
+COMMAND_LINE = "No help, variable specified on the command line."
+AMX = "__AVX2__ __AMX_TILE__ __AMX_INT8__"
+
+
+def load_options() -> Any:
+    spec = importlib.util.spec_from_file_location("llamasmith_cmake_options", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their annotations up there
+    spec.loader.exec_module(module)
+    return module
+
+
+options = load_options()
+KNOWN = {
+    *(f"GGML_{name}" for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "LLAMAFILE", *options.X86_ISA)),
+    *options.DECIDED,
+    "LLAMA_FATAL_WARNINGS",
+}
+
+
+def choose(*words: str, has_openmp: bool = True) -> Any:
+    """What the build chooses if these NAME=VALUE words were on its command line."""
+    entries = [options.Definition(*word.split("=", 1), by_user=True) for word in words]
+    return options.choose(entries, KNOWN, has_openmp=has_openmp)
+
+
+def test_nothing_asked_for() -> None:
+    choice = choose()
+    assert (choice.engines, choice.backends, choice.cpu) == (ENGINES, ["cpu"], "native")
+    assert (choice.requested, choice.left_out, choice.engine_args) == ({}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("GGML_BLASS=ON", "GGML_BLASS is not an option .* Did you mean GGML_BLAS.* Our options: LLAMASMITH_BACKENDS, "),
+        ("GGML_BLASS=OFF", "Did you mean GGML_BLAS"),
+        ("LLAMA_CUBLAS=1", "Did you mean GGML_CUDA"),
+        ("LLAMA_AVX512=ON", "Did you mean GGML_AVX512"),
+        ("LLAMA_NATIVE=OFF", "Did you mean LLAMASMITH_CPU"),
+        ("LLAMASMITH_ENGINE=upstream", "Did you mean LLAMASMITH_ENGINES"),
+        ("LLAMASMITH_PATCHES=x", "Did you mean LLAMASMITH_SKIP_PATCHES"),
+        ("GGML_XYZZYXYZZYXYZZY=1", r"the pinned llama.cpp\. Our options"),
+        ("LLAMASMITH_CPU_FLAGS=-O3", "LLAMASMITH_CPU_FLAGS is not an option"),  # a variable of our own CMake files
+        ("GGML_CUDA=ON", "GGML_CUDA=ON has no effect here: .* only the backend cpu"),
+        ("GGML_CUDA=yes", "only the backend cpu"),
+        ("GGML_CUDA=2", "only the backend cpu"),
+        ("GGML_BLAS_VENDOR=OpenBLAS", "only the backend cpu"),
+        ("GGML_AVX2=ON", "add LLAMASMITH_CPU=baseline"),
+        ("GGML_NATIVE=ON", "set LLAMASMITH_CPU=native"),
+        ("GGML_OPENMP=OFF", "OpenMP is an engine"),
+        ("GGML_CPU=OFF", "choose engines with LLAMASMITH_ENGINES"),
+        ("GGML_STATIC=TRUE", "cannot be linked statically"),
+        ("GGML_BUILD_TESTS=ON", "not part of the package"),
+        ("LLAMA_BUILD_SERVER=ON", "set LLAMASMITH_TOOLS=ON"),
+        ("LLAMA_FATAL_WARNINGS=ON", "llamasmith decides how libllama is built"),
+        ("LLAMASMITH_ENGINES=patchd", r"names 'patchd', which does not exist\. Did you mean patched"),
+        ("LLAMASMITH_ENGINES=;", r"is empty\. Allowed: patched, upstream, upstream-openmp"),
+        ("LLAMASMITH_BACKENDS=cpu;cuda", "names 'cuda', which does not exist"),
+        ("LLAMASMITH_CPU=dispatch", r"not built by this version\. Allowed: native, baseline"),
+        ("LLAMASMITH_CPU=nativ", "Did you mean native"),
+        ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: native or baseline"),
+        ("LLAMASMITH_TOOLS=llama-bench", r"LLAMASMITH_TOOLS is 'llama-bench'\. Allowed: ON, OFF"),
+    ],
+)
+def test_what_is_not_understood_or_has_no_effect_is_refused(word: str, message: str) -> None:
+    with pytest.raises(BuildError, match=message) as caught:
+        choose(word)
+    assert word.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["GGML_CUDA=OFF", "GGML_CUDA_FA=no", "GGML_NATIVE=0", "GGML_BACKEND_DL=ON"])
+def test_what_is_so_anyway_may_be_said(word: str) -> None:
+    choice = choose(word)
+    assert choice.engine_args == []
+    assert choice.requested == dict([word.split("=")])
+
+
+def test_other_options_reach_the_engines() -> None:
+    choice = choose("GGML_LLAMAFILE=OFF", "GGML_AVX2=ON", "LLAMASMITH_CPU=baseline")
+    assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON"]
+    assert choice.requested == {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON"}
+    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2"]
+
+
+@pytest.mark.parametrize("given", ["upstream;patched", "upstream,patched;upstream"])
+def test_engines_in_the_order_of_the_user(given: str) -> None:
+    assert choose(f"LLAMASMITH_ENGINES={given}").engines == ["upstream", "patched"]
+
+
+def test_only_what_differs_from_the_defaults_is_recorded() -> None:
+    assert choose("LLAMASMITH_TOOLS=off", "LLAMASMITH_CPU=native").requested == {}
+    assert choose("LLAMASMITH_TOOLS=yes").requested == {"LLAMASMITH_TOOLS": "yes"}
+
+
+def test_missing_openmp_is_left_out_unless_it_was_asked_for() -> None:
+    choice = choose(has_openmp=False)
+    assert choice.engines == ["patched", "upstream"]
+    assert "the compiler has no OpenMP" in choice.left_out["upstream-openmp"]
+    with pytest.raises(BuildError, match="asks for upstream-openmp, but the compiler has no OpenMP"):
+        choose("LLAMASMITH_ENGINES=patched;upstream-openmp", has_openmp=False)
+    assert choose("LLAMASMITH_ENGINES=patched", has_openmp=False).left_out == {}
+
+
+def test_the_listing_tells_a_users_word_from_cmakes_own() -> None:
+    text = (
+        f"GGML_A\tUNINITIALIZED\t{COMMAND_LINE}\tx\ty\nGGML_B\tSTRING\t\tON\n"
+        f"GGML_C\tBOOL\t{COMMAND_LINE}\tON\nGGML_D\tBOOL\tggml: use D\tON\nGGML_E\tINTERNAL\t\t1\n"
+    )
+    found = [(entry.name, entry.value, entry.by_user) for entry in options.read_listing(text)]
+    by_user = [("GGML_A", "x\ty", True), ("GGML_B", "ON", True), ("GGML_C", "ON", True)]
+    assert found == [*by_user, ("GGML_D", "ON", False), ("GGML_E", "1", False)]
+
+
+@pytest.mark.skipif(not VENDOR.is_dir(), reason="vendor/llama.cpp is not there; fetch it with: python vendor/fetch.py")
+def test_the_tables_name_what_the_pinned_tree_has() -> None:
+    known = options.upstream_options(VENDOR)
+    cmake = (VENDOR / "ggml" / "src" / "CMakeLists.txt").read_text(encoding="utf-8").upper()
+    assert {*options.BACKENDS, "CPU"} == set(re.findall(r"^GGML_ADD_BACKEND\((\w+)\)", cmake, re.MULTILINE))
+    assert {f"GGML_{name}" for name in options.X86_ISA} <= known
+    assert set(options.DECIDED) <= known
+    assert set(options.RENAMED.values()) <= known | set(options.OUR_DEFAULTS)
+    assert not set(options.RENAMED) & known
+
+
+# -- as the script that CMake runs
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the script for a small tree and returns the finished process; what it writes is in tmp_path."""
+    (tmp_path / "llama.cpp" / "ggml").mkdir(parents=True)
+    (tmp_path / "UPSTREAM.toml").write_text('commit = "abc"\n')
+    (tmp_path / "llama.cpp" / "CMakeLists.txt").write_text('option(LLAMA_X "an option" OFF)\n')
+    declared = "".join(f'option(GGML_{name} "ggml: {name}" OFF)\n' for name in ("BLAS", *options.X86_ISA))
+    (tmp_path / "llama.cpp" / "ggml" / "CMakeLists.txt").write_text(declared)
+
+    def run(
+        *words: str, compiler: Path | str = "cc", processor: str = platform.machine(), openmp: str = "TRUE"
+    ) -> subprocess.CompletedProcess[str]:
+        rows = [f"{name}\tUNINITIALIZED\t\t{value}\n" for name, value in (word.split("=", 1) for word in words)]
+        (tmp_path / "listing").write_text("".join(rows))
+        given = {"listing": tmp_path / "listing", "vendor": tmp_path / "llama.cpp", "openmp": openmp, "out": tmp_path}
+        given |= {"compiler": compiler, "compiler-id": "GNU", "processor": processor}
+        arguments = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+        return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+
+    return run
+
+
+def fake_compiler(path: Path, macros: str, probe: str) -> Path:
+    """A compiler that defines the macros, and for the AMX probe either fails or writes a program that exits so."""
+    build = "exit 1" if probe == "refuses" else f'printf "#!/bin/sh\\nexit {probe}\\n" > "$out"; chmod +x "$out"'
+    defines = "\n".join(f'echo "#define {macro} 1"' for macro in macros.split())
+    cases = f"*-mno-amx*-dM*) ;;\n*-dM*)\n{defines}\n;;\n*) {build} ;;\n"
+    path.write_text(f'#!/bin/sh\nfor out; do :; done\ncase "$*" in\n{cases}esac\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("macros", "probe", "sound"),
+    [
+        pytest.param("__AVX2__", "1", True, id="no AMX: not even tried"),
+        pytest.param(AMX, "0", True, id="AMX works"),
+        pytest.param(AMX, "1", False, id="the probe fails"),
+        pytest.param(AMX, "refuses", False, id="the probe does not compile"),
+    ],
+)
+def test_amx_is_used_where_it_was_seen_to_work(run: Any, tmp_path: Path, macros: str, probe: str, sound: bool) -> None:
+    done = run(compiler=fake_compiler(tmp_path / "cc", macros, probe), processor="x86_64")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "options.json").read_text())
+    assert record["engine_flags"] == ["-march=native", *([] if sound else options.AMX_OFF)]
+    assert ("amx_tile" in record["cpu_flags"]) == (sound and macros == AMX)
+    assert ("AMX is left out" in done.stderr) == (not sound)
+
+
+def test_arm_has_its_own_flag(run: Any, tmp_path: Path) -> None:
+    done = run(compiler=fake_compiler(tmp_path / "cc", "__ARM_FEATURE_DOTPROD", "0"), processor="aarch64")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "options.json").read_text())
+    assert (record["engine_flags"], record["cpu_flags"]) == (["-mcpu=native"], ["asimddp"])
+
+
+@pytest.mark.compile
+@pytest.mark.skipif(not ON_X86, reason="these instruction sets are x86's")
+def test_the_record_and_what_cmake_is_told(run: Any, tmp_path: Path) -> None:
+    done = run("LLAMASMITH_CPU=baseline", "GGML_BLAS=OFF", "GGML_BMI2=1", "GGML_FMA=OFF", openmp="FALSE")
+    assert done.returncode == 0, done.stderr
+    assert "llamasmith: engine upstream-openmp is left out: the compiler has no OpenMP" in done.stderr
+    record = json.loads((tmp_path / "options.json").read_text())
+    assert list(record.pop("left_out")) == ["upstream-openmp"]
+    requested = {"LLAMASMITH_CPU": "baseline", "GGML_BLAS": "OFF", "GGML_BMI2": "1", "GGML_FMA": "OFF"}
+    built = {"engines": ["patched", "upstream"], "backends": ["cpu"], "cpu": "baseline", "engine_flags": []}
+    assert record == {"requested": requested, **built, "cpu_flags": ["sse4_2", "bmi2"]}
+
+    lines = dict(re.findall(r"set\((\w+) (.*)\)", (tmp_path / "options.cmake").read_text()))
+    assert lines["LLAMASMITH_ENGINES_BUILT"] == "[==[patched]==] [==[upstream]==]"
+    assert (lines["LLAMASMITH_CPU_FLAGS"], lines["LLAMASMITH_PIN"]) == ("", "[==[abc]==]")
+    assert lines["LLAMASMITH_REQUESTED_OF_UPSTREAM"] == "[==[GGML_BLAS]==] [==[GGML_BMI2]==] [==[GGML_FMA]==]"
+    told = dict(re.findall(r"-DGGML_(\w+):\w+=(\w+)", lines["LLAMASMITH_ENGINE_ARGS"]))
+    assert told == {**dict.fromkeys(options.X86_ISA, "OFF"), "SSE42": "ON", "BMI2": "1"}
+
+
+def test_a_refusal_is_one_message(run: Any, tmp_path: Path) -> None:
+    done = run("GGML_BLASS=ON")
+    assert done.returncode == 1
+    assert "Did you mean GGML_BLAS?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "options.cmake").exists()
+
+
+def test_a_compiler_that_fails_is_shown(run: Any) -> None:
+    done = run(compiler="false", processor="x86_64")
+    assert done.returncode == 1
+    assert "false -march=native -dM -E -x c" in done.stderr
+    assert "Use LLAMASMITH_CPU=baseline." in done.stderr
