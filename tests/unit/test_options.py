@@ -131,7 +131,7 @@ def test_missing_openmp_is_left_out_unless_it_was_asked_for() -> None:
 
 def test_the_listing_tells_a_users_word_from_cmakes_own() -> None:
     text = (
-        f"GGML_A\tUNINITIALIZED\t{COMMAND_LINE}\tx\ty\nGGML_B\tSTRING\t\tON\n"
+        f"GGML_A\tUNINITIALIZED\tfrom a preset\tx\ty\nGGML_B\tSTRING\t\tON\n"
         f"GGML_C\tBOOL\t{COMMAND_LINE}\tON\nGGML_D\tBOOL\tggml: use D\tON\nGGML_E\tINTERNAL\t\t1\n"
     )
     found = [(entry.name, entry.value, entry.by_user) for entry in options.read_listing(text)]

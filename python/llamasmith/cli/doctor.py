@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,6 +66,7 @@ def _facts(found: Diagnosis) -> Table:
         "asked for": asked or ("the defaults" if found.pin else ""),
         "backends": ", ".join(found.backends),
         "tools": ", ".join(found.tools),
+        "installed": next((str(Path(state.path).parent.parent.parent) for state in found.engines), ""),
         "threads": f"{found.threads.budget}: {'; '.join(found.threads.reasons)}",
     }
     for name, value in rows.items():
@@ -86,7 +88,6 @@ def _engine(state: EngineState, found: Diagnosis) -> Iterator[RenderableType]:
     active = ", runs by default" if state.name == found.active else ""
     yield Text.assemble("engine ", (state.name, "bold"), ": ", mark, active)
     yield Padding(Text(" ".join(state.features) if state.loadable else state.error), (0, 0, 0, 2))
-    yield Padding(Text(state.path, "dim", overflow="fold"), (0, 0, 0, 2))
 
 
 def _findings(title: str, findings: Iterable[Finding], style: str) -> Iterator[RenderableType]:
