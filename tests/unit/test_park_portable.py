@@ -1,0 +1,178 @@
+"""src/threading with the kernel's futex and with the portable way of sleeping: no warnings, and no lost wake-up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+THREADING = ROOT / "src" / "threading"
+GGML = ROOT / "vendor" / "llama.cpp" / "ggml" / "include"
+# The language of the engine: C11, and the names that upstream's build asks the C library for.
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-D_XOPEN_SOURCE=600", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src'}"]
+WAYS = [pytest.param([], id="normal"), pytest.param(["-DSMITH_PARK_PORTABLE"], id="portable")]
+
+pytestmark = [
+    pytest.mark.compile,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc)"),
+]
+
+PROGRAM = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "threading/park.h"
+#include "threading/wait.h"
+
+#define TURNS    20000
+#define BARRIERS 4000
+#define SLEEP_MS 300
+
+static void check(int good, const char * what) {
+    if (!good) {
+        printf("%s\n", what);
+        exit(1);
+    }
+}
+
+// -- two threads hand a word to each other: a wake-up that is lost once is a program that never ends
+
+static atomic_int turn;
+static long       shared; // not atomic: only whose turn it is touches it
+
+static void * take_turns(void * odd) {
+    const int mine = odd != NULL;
+    for (int i = 0; i < TURNS; i++) {
+        for (int seen = atomic_load(&turn); seen % 2 != mine; seen = atomic_load(&turn)) {
+            smith_park(&turn, seen);
+        }
+        shared++;
+        atomic_fetch_add(&turn, 1);
+        smith_unpark_all(&turn);
+    }
+    return NULL;
+}
+
+// -- a parked thread takes no CPU time
+
+static atomic_int gate;
+
+static void * sleep_at_gate(void * out) {
+    while (atomic_load(&gate) == 0) {
+        smith_park(&gate, 0);
+    }
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    *(long *) out = used.tv_sec * 1000 + used.tv_nsec / 1000000;
+    return NULL;
+}
+
+// -- ggml's barrier, as the patched engine has it
+
+static struct smith_wait wait;
+static atomic_int        n_barrier, n_passed;
+static int               written[BARRIERS];
+
+static void barrier(void) {
+    const int passed = atomic_load(&n_passed);
+    if (atomic_fetch_add(&n_barrier, 1) == 1) {
+        atomic_store(&n_barrier, 0);
+        atomic_fetch_add(&n_passed, 1);
+        smith_release(&wait, &n_passed);
+    } else {
+        smith_wait_while(&wait, &n_passed, passed);
+    }
+}
+
+static void * compute(void * second) {
+    const int ith = second != NULL;
+    smith_enter(&wait, ith);
+    for (int i = 0; i < BARRIERS; i++) {
+        if (i % 2 == ith) {
+            if (i % 64 == ith) {
+                usleep(200); // the other thread has to wait long enough to sleep
+            }
+            written[i] = i;
+        }
+        barrier();
+        check(written[i] == i, "a thread passed the barrier before the other one had come");
+        barrier();
+    }
+    return NULL;
+}
+
+static void both(void * (*function)(void *)) {
+    pthread_t other;
+    check(pthread_create(&other, NULL, function, &other) == 0, "no thread");
+    function(NULL);
+    pthread_join(other, NULL);
+}
+
+int main(void) {
+    alarm(60); // ends a program that hangs, with a signal
+
+    atomic_int word = 1;
+    smith_park(&word, 0); // has changed before the sleep: returns at once
+    smith_unpark_all(&word);
+
+    both(take_turns);
+    check(shared == 2 * TURNS, "turns were lost");
+
+    long      used_ms = -1;
+    pthread_t sleeper;
+    check(pthread_create(&sleeper, NULL, sleep_at_gate, &used_ms) == 0, "no thread");
+    usleep(SLEEP_MS * 1000);
+    atomic_store(&gate, 1);
+    smith_unpark_all(&gate);
+    pthread_join(sleeper, NULL);
+    check(used_ms >= 0 && used_ms < SLEEP_MS / 3, "a parked thread was busy");
+
+    smith_wait_init(&wait, 2);
+    check(atomic_load(&wait.policy) == SMITH_WAIT_PARK, "LLAMASMITH_WAIT=park was not heeded");
+    both(compute);
+    check(atomic_load(&wait.slots[0].barriers) == 2 * BARRIERS, "barriers were not counted");
+    check(atomic_load(&wait.slots[0].parks) > 0 && atomic_load(&wait.slots[1].parks) > 0, "nobody slept");
+    check(atomic_load(&wait.n_parked) == 0, "somebody still counts as asleep");
+    smith_wait_free(&wait);
+    puts("sound");
+    return 0;
+}
+"""
+
+
+def compiled(words: list[object]) -> None:
+    done = subprocess.run(["cc", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("source", sorted(path.name for path in THREADING.glob("*.c")))
+def test_compiles_without_a_warning(source: str, way: list[str], tmp_path: Path) -> None:
+    if source == "proc.c" and not GGML.is_dir():
+        pytest.skip("proc.c needs ggml's headers; fetch them with: python vendor/fetch.py")
+    compiled([*FLAGS, *way, f"-isystem{GGML}", "-c", THREADING / source, "-o", tmp_path / "out.o"])
+
+
+def test_the_portable_way_is_iso_c(tmp_path: Path) -> None:
+    compiled([*FLAGS, "-Wpedantic", "-DSMITH_PARK_PORTABLE", "-c", THREADING / "park.c", "-o", tmp_path / "park.o"])
+    symbols = (tmp_path / "park.o").read_bytes()
+    assert b"pthread_cond_wait" in symbols
+    assert b"syscall" not in symbols
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_threads_sleep_and_are_woken(way: list[str], tmp_path: Path) -> None:
+    program, main = tmp_path / "park", tmp_path / "main.c"
+    main.write_text(PROGRAM, encoding="utf-8")
+    sources = [THREADING / name for name in ("names.c", "park.c", "wait.c")]
+    compiled([*FLAGS, *way, "-O2", "-pthread", main, *sources, "-o", program])
+    env = {**os.environ, "LLAMASMITH_WAIT": "park"}
+    done = subprocess.run([program], capture_output=True, text=True, env=env, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "sound\n")
