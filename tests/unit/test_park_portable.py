@@ -33,6 +33,7 @@ PROGRAM = r"""
 
 #define TURNS    20000
 #define BARRIERS 4000
+#define SLEEPERS 3
 #define SLEEP_MS 300
 
 static void check(int good, const char * what) {
@@ -60,7 +61,7 @@ static void * take_turns(void * odd) {
     return NULL;
 }
 
-// -- a parked thread takes no CPU time
+// -- parked threads take no CPU time, and one call wakes them all
 
 static atomic_int gate;
 
@@ -109,8 +110,9 @@ static void * compute(void * second) {
 }
 
 static void both(void * (*function)(void *)) {
-    pthread_t other;
-    check(pthread_create(&other, NULL, function, &other) == 0, "no thread");
+    static int second; // its address says: not the first
+    pthread_t  other;
+    check(pthread_create(&other, NULL, function, &second) == 0, "no thread");
     function(NULL);
     pthread_join(other, NULL);
 }
@@ -125,14 +127,18 @@ int main(void) {
     both(take_turns);
     check(shared == 2 * TURNS, "turns were lost");
 
-    long      used_ms = -1;
-    pthread_t sleeper;
-    check(pthread_create(&sleeper, NULL, sleep_at_gate, &used_ms) == 0, "no thread");
+    long      used_ms[SLEEPERS];
+    pthread_t sleepers[SLEEPERS];
+    for (int i = 0; i < SLEEPERS; i++) {
+        check(pthread_create(&sleepers[i], NULL, sleep_at_gate, &used_ms[i]) == 0, "no thread");
+    }
     usleep(SLEEP_MS * 1000);
     atomic_store(&gate, 1);
     smith_unpark_all(&gate);
-    pthread_join(sleeper, NULL);
-    check(used_ms >= 0 && used_ms < SLEEP_MS / 3, "a parked thread was busy");
+    for (int i = 0; i < SLEEPERS; i++) {
+        pthread_join(sleepers[i], NULL);
+        check(used_ms[i] < SLEEP_MS / 3, "a parked thread was busy");
+    }
 
     smith_wait_init(&wait, 2);
     check(atomic_load(&wait.policy) == SMITH_WAIT_PARK, "LLAMASMITH_WAIT=park was not heeded");
