@@ -6,7 +6,7 @@ set(BUILD_SHARED_LIBS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_PLATFORM_NO_VERSIONED_SONAME ON)        # a wheel cannot carry the links libx.so -> libx.so.0
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
-set(CMAKE_INSTALL_RPATH "$ORIGIN;$ORIGIN/../../lib") # neighbours in lib/; tools lie in engines/<name>/
+set(CMAKE_INSTALL_RPATH "$ORIGIN")                # neighbours in lib/, and no folder outside of the package
 
 set(GGML_BACKEND_DL ON)           # engines are loadable modules
 set(GGML_CPU OFF)                 # ... built by Engines.cmake, one by one
@@ -42,6 +42,7 @@ if(LLAMASMITH_TOOLS)
     list(APPEND LLAMASMITH_LIBRARIES llama-common mtmd)
     foreach(tool IN LISTS LLAMASMITH_TOOL_TARGETS)
         list(APPEND LLAMASMITH_LIBRARIES ${tool}-impl)
+        set_target_properties(${tool} PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../../lib") # lies in engines/<name>/
     endforeach()
 endif()
 add_custom_target(llamasmith-upstream ALL DEPENDS ${LLAMASMITH_LIBRARIES} ${LLAMASMITH_TOOL_TARGETS})
