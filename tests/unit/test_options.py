@@ -24,6 +24,7 @@ VENDOR = ROOT / "vendor" / "llama.cpp"
 ENGINES = ["patched", "upstream", "upstream-openmp"]
 ON_X86 = platform.machine().lower() in {"x86_64", "amd64"}
 COMMAND_LINE = "No help, variable specified on the command line."
+PLACEMENT = "-falign-functions=64"  # for every CPU: engines differ by what was changed in them, not by where it lies
 AMX = "__AVX2__ __AMX_TILE__ __AMX_INT8__"
 
 
@@ -198,7 +199,7 @@ def test_amx_is_used_where_it_was_seen_to_work(run: Any, tmp_path: Path, macros:
     done = run(compiler=fake_compiler(tmp_path / "cc", macros, probe), processor="x86_64")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "options.json").read_text())
-    assert record["engine_flags"] == ["-march=native", *([] if sound else options.AMX_OFF)]
+    assert record["engine_flags"] == [PLACEMENT, "-march=native", *([] if sound else options.AMX_OFF)]
     assert ("amx_tile" in record["cpu_flags"]) == (sound and macros == AMX)
     assert ("AMX is left out" in done.stderr) == (not sound)
 
@@ -207,7 +208,7 @@ def test_arm_has_its_own_flag(run: Any, tmp_path: Path) -> None:
     done = run(compiler=fake_compiler(tmp_path / "cc", "__ARM_FEATURE_DOTPROD", "0"), processor="aarch64")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "options.json").read_text())
-    assert (record["engine_flags"], record["cpu_flags"]) == (["-mcpu=native"], ["asimddp"])
+    assert (record["engine_flags"], record["cpu_flags"]) == ([PLACEMENT, "-mcpu=native"], ["asimddp"])
 
 
 @pytest.mark.compile
@@ -219,12 +220,13 @@ def test_the_record_and_what_cmake_is_told(run: Any, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "options.json").read_text())
     assert list(record.pop("left_out")) == ["upstream-openmp"]
     requested = {"LLAMASMITH_CPU": "baseline", "GGML_BLAS": "OFF", "GGML_BMI2": "1", "GGML_FMA": "OFF"}
-    built = {"engines": ["patched", "upstream"], "backends": ["cpu"], "cpu": "baseline", "engine_flags": []}
+    built = {"engines": ["patched", "upstream"], "backends": ["cpu"], "cpu": "baseline", "engine_flags": [PLACEMENT]}
     assert record == {"requested": requested, **built, "cpu_flags": ["sse4_2", "bmi2"]}
 
     lines = dict(re.findall(r"set\((\w+) (.*)\)", (tmp_path / "options.cmake").read_text()))
     assert lines["LLAMASMITH_ENGINES_BUILT"] == "[==[patched]==] [==[upstream]==]"
-    assert (lines["LLAMASMITH_CPU_FLAGS"], lines["LLAMASMITH_PIN"]) == ("", "[==[abc]==]")
+    assert lines["LLAMASMITH_CPU_FLAGS"] == f"[==[{PLACEMENT}]==]"
+    assert lines["LLAMASMITH_PIN"] == "[==[abc]==]"
     assert lines["LLAMASMITH_REQUESTED_OF_UPSTREAM"] == "[==[GGML_BLAS]==] [==[GGML_BMI2]==] [==[GGML_FMA]==]"
     told = dict(re.findall(r"-DGGML_(\w+):\w+=(\w+)", lines["LLAMASMITH_ENGINE_ARGS"]))
     assert told == {**dict.fromkeys(options.X86_ISA, "OFF"), "SSE42": "ON", "BMI2": "1"}
