@@ -13,11 +13,13 @@ find_package(OpenMP COMPONENTS C CXX QUIET)
 
 # Everything in the cache with one of our prefixes, with its help text: the script tells a user's word from CMake's own.
 set(listing "")
+set(listed "")
 get_cmake_property(names CACHE_VARIABLES)
 foreach(name IN LISTS names)
     if(name MATCHES "^(GGML|LLAMA|LLAMASMITH)_")
         get_property(help CACHE ${name} PROPERTY HELPSTRING)
         get_property(type CACHE ${name} PROPERTY TYPE)
+        list(APPEND listed ${name})
         string(APPEND listing "${name}\t${type}\t${help}\t$CACHE{${name}}\n")
     endif()
 endforeach()
@@ -33,7 +35,8 @@ llamasmith_python(
         --compiler-id "${CMAKE_C_COMPILER_ID}"
         --processor "${CMAKE_SYSTEM_PROCESSOR}"
         --out "${PROJECT_BINARY_DIR}"
-    FAILS_WITH "an option is not understood")
+    FAILS_WITH "an option is not understood"
+    FORGET ${listed})
 include("${PROJECT_BINARY_DIR}/options.cmake")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

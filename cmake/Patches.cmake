@@ -9,7 +9,8 @@ llamasmith_python(
         "--skip=${LLAMASMITH_SKIP_PATCHES}"
         --code-dir "${PROJECT_SOURCE_DIR}/src/threading"
         --manifest "${PROJECT_BINARY_DIR}/patchset.json"
-    FAILS_WITH "the patch series does not apply")
+    FAILS_WITH "the patch series does not apply"
+    FORGET LLAMASMITH_EXTRA_PATCHES LLAMASMITH_SKIP_PATCHES)
 
 file(GLOB patches "${PROJECT_SOURCE_DIR}/patches/*.patch")
 file(GLOB code "${PROJECT_SOURCE_DIR}/src/threading/*")

@@ -6,7 +6,8 @@ set(fetch vendor/fetch.py)
 if(LLAMASMITH_LLAMA_CPP_DIR)
     list(APPEND fetch --from "${LLAMASMITH_LLAMA_CPP_DIR}")
 endif()
-llamasmith_python(COMMAND ${fetch} FAILS_WITH "the pinned llama.cpp cannot be delivered")
+llamasmith_python(COMMAND ${fetch} FAILS_WITH "the pinned llama.cpp cannot be delivered"
+    FORGET LLAMASMITH_LLAMA_CPP_DIR)
 
 set(LLAMASMITH_VENDOR "${PROJECT_SOURCE_DIR}/vendor/llama.cpp")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS

@@ -268,9 +268,9 @@ def isa_flags(choice: Choice) -> list[str]:
     return [flag for name, flags in X86_ISA.items() if truth(switches[name]) == "ON" for flag in flags.split()]
 
 
-# Every function begins a cache line, in every engine. Else a patch that makes one function longer moves the loops of all
-# that follow, and a hot loop may run some percent faster or slower for where it lies: a difference between engines that
-# is nobody's merit (seen: 2 % of prompt speed, in a function that no patch touches).
+# Every function begins a cache line, in every engine. Else a patch that makes one function longer moves the loops of
+# all that follow, and a hot loop may run some percent faster or slower for where it lies: a difference between engines
+# that is nobody's merit (seen: 2 % of prompt speed, in a function that no patch touches).
 PLACEMENT = ["-falign-functions=64"]
 
 AMX_OFF = ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"]

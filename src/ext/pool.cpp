@@ -59,8 +59,8 @@ int policy_from(const std::string & name) {
     }
     if (engine().set_wait == nullptr) {
         throw Error("InvalidOption", "wait='" + name + "' has no effect in the engine at " + engine().path +
-                                         ": only the engine 'patched' chooses how to wait. Leave wait out, or call "
-                                         "load_engine('patched') first.");
+                                         ": only the engine 'patched', built with the patch threading-wait-policy, "
+                                         "chooses how to wait. Leave wait out.");
     }
     return policy;
 }

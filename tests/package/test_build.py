@@ -92,6 +92,9 @@ def test_an_option_nobody_knows_stops_the_configure_step(
     assert message in done.stderr
     assert "an option is not understood" in done.stderr
     assert not (tmp_path / "build" / "patched").exists()
+    done = configure(unpacked, tmp_path / "build")  # a build folder that stays does not keep what was refused
+    assert done.returncode == 0, done.stderr
+    assert record_of(tmp_path / "build")["requested"] == {}
 
 
 @pytest.mark.compile

@@ -52,9 +52,6 @@ def test_nothing_of_this_machine_is_in_it(members: dict[str, tarfile.TarInfo]) -
     assert [name for name, member in members.items() if not (member.isfile() or member.isdir())] == []
 
 
-@pytest.mark.xfail(
-    reason="sdist.include wins over sdist.exclude: the stamp has to be left out by a `!` in sdist.include"
-)
 def test_the_stamp_of_this_machine_is_not_in_it(members: dict[str, tarfile.TarInfo]) -> None:
     assert (TREE / STAMP).as_posix() not in members
 
