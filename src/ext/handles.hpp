@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "errors.hpp"
-#include "log.hpp"
 #include "model.hpp"
 #include "pool.hpp"
 #include "pybind.hpp"
+#include "unlocked.hpp"
 
 namespace smith {
 

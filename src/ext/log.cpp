@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "llama.h"
+#include "pybind.hpp"
 
 namespace smith {
 
@@ -22,6 +23,7 @@ constexpr std::size_t max_queued = 4096;
 
 thread_local std::string complaints;
 thread_local int         level_of_line = 20;
+thread_local bool        hushed        = false;
 
 int python_level(ggml_log_level level) {
     switch (level) {
@@ -42,7 +44,7 @@ bool finalizing() {
 
 void on_log(ggml_log_level level, const char * text, void *) {
     if (level != GGML_LOG_LEVEL_CONT) {
-        level_of_line = python_level(level);
+        level_of_line = hushed ? 10 : python_level(level);
     }
     if (level_of_line >= 30) {
         complaints += text;
@@ -70,6 +72,10 @@ std::string take_complaints() {
         taken.pop_back();
     }
     return taken;
+}
+
+void hush_log(bool hush) {
+    hushed = hush;
 }
 
 void deliver_log() {

@@ -2,10 +2,6 @@
 #pragma once
 
 #include <string>
-#include <type_traits>
-
-#include "pybind.hpp"
-#include "shutdown.hpp"
 
 namespace smith {
 
@@ -20,40 +16,8 @@ void deliver_log();
 // The error and warning lines that this thread's native code has logged since the last call.
 std::string take_complaints();
 
-// A scope without the GIL.
-class Unlocked {
-  public:
-    Unlocked() : state_(PyEval_SaveThread()) {}
-    ~Unlocked() { PyEval_RestoreThread(state_); }
-    Unlocked(const Unlocked &)             = delete;
-    Unlocked & operator=(const Unlocked &) = delete;
-
-  private:
-    PyThreadState * state_;
-};
-
-// Does native work without the GIL, and then delivers what it has logged, also if it has failed.
-template <typename Work> auto unlocked(Work && work) {
-    try {
-        const auto locked_out = [&] {
-            const NativeWork at_work;
-            const Unlocked   scope;
-            return work();
-        };
-        if constexpr (std::is_void_v<decltype(work())>) {
-            locked_out();
-            deliver_log();
-        } else {
-            auto result = locked_out();
-            deliver_log();
-            return result;
-        }
-    } catch (const py::error_already_set &) {
-        throw;  // deliver_log's: work has no Python errors to throw
-    } catch (...) {
-        deliver_log();
-        throw;
-    }
-}
+// Until taken back, what this thread's native code complains of is only fit for debugging: llama.cpp reports work that
+// was stopped on request as an error, several times.
+void hush_log(bool hush);
 
 }  // namespace smith

@@ -1,6 +1,6 @@
 #include "engine.hpp"
-#include "log.hpp"
 #include "pybind.hpp"
+#include "unlocked.hpp"
 
 using smith::Engine;
 

@@ -8,6 +8,7 @@
 #include "context.hpp"
 #include "errors.hpp"
 #include "interrupt.hpp"
+#include "log.hpp"
 #include "shutdown.hpp"
 
 namespace smith {
@@ -77,7 +78,11 @@ bool Session::should_stop() const {
 
 // Called after each node of the graph by the engine's first thread, which is the one that called us.
 bool Session::on_abort(void * data) {
-    return static_cast<const Session *>(data)->should_stop();
+    const bool stop = static_cast<const Session *>(data)->should_stop();
+    if (stop) {
+        hush_log(true);
+    }
+    return stop;
 }
 
 void Session::need_room(std::size_t n_tokens) const {
@@ -112,16 +117,19 @@ void Session::evaluate_waiting() {
         const std::size_t n     = std::min(waiting_.size() - done, static_cast<std::size_t>(n_batch()));
         const llama_batch batch = llama_batch_get_one(waiting_.data() + done, static_cast<int32_t>(n));
         int               status;
+        hush_log(false);
         try {
             const bool prompt = n > 1;  // as llama_context chooses between its two pools
             const std::lock_guard<std::mutex> turn((prompt ? pool_batch_ : pool_)->turn());
             status = llama_decode(context_.get(), batch);
         } catch (const std::exception & error) {
+            hush_log(false);
             waiting_.clear();
             roll_back(n_past_start_);
             throw Error("DecodeFailed", "llama.cpp failed to evaluate " + std::to_string(n) + " tokens: " +
                                             error.what() + ". The session's memory is as it was before the call.");
         }
+        hush_log(false);
         if (status == 2) {
             // Parts of this batch may be in the memory: what is kept is what earlier batches have completed.
             waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(done));
