@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = ROOT / "build" / "install.log"
 NEEDED_BYTES = 2_000_000_000  # the environment with its packages, the sources and the objects of three engines
 
-_PROBE = '#include <cstdio>\n#include <thread>\nint main() { std::puts(__cplusplus >= 201703L ? "ok" : "old"); }\n'
+_PROBE = "#include <thread>\nint main() { std::thread([] {}).join(); }\n"
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _DEBIAN = "On Debian and Ubuntu: apt-get install"
 
 
@@ -66,18 +68,16 @@ def check_venv() -> None:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise Missing(
-            f"this Python ({sys.executable}) cannot make environments (no ensurepip). {_DEBIAN} python{version}-venv"
+            f"this Python ({sys.executable}) cannot make environments (no ensurepip). {_DEBIAN} {_PYTHON}-venv"
         ) from None
 
 
 def check_headers() -> None:
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.is_file():
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise Missing(
-            f"the headers of this Python ({sys.executable}) are not there ({header}). {_DEBIAN} python{version}-dev"
+            f"the headers of this Python ({sys.executable}) are not there ({header}). {_DEBIAN} {_PYTHON}-dev"
         )
 
 
@@ -95,10 +95,12 @@ def check_compiler() -> None:
         source, program = Path(folder) / "probe.cpp", Path(folder) / "probe"
         source.write_text(_PROBE, encoding="utf-8")
         done = subprocess.run(
-            [*words, "-std=c++17", source, "-o", program], capture_output=True, text=True, check=False
+            [*words, "-std=c++17", "-pthread", source, "-o", program], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise Missing(f"the compiler {' '.join(words)} cannot build a C++17 program: {done.stderr.strip()[-600:]}")
+        if subprocess.run([program], check=False).returncode != 0:
+            raise Missing(f"what the compiler {' '.join(words)} builds does not run here.")
 
 
 def make_venv() -> None:
@@ -169,9 +171,9 @@ def install(extra: str) -> None:
     print(f"Installed in {time.monotonic() - start:.0f} s", flush=True)
 
 
-def log_lines(lines: Iterator[str], log: object) -> Iterator[str]:
+def log_lines(lines: Iterator[str], log: TextIO) -> Iterator[str]:
     for line in lines:
-        log.write(line)  # type: ignore[attr-defined]
+        log.write(line)
         yield line.strip()
 
 

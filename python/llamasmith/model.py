@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._check import INT32_MAX, integer, token_ids, utf8
+from ._closing import Closing
 from ._native import _core
 from .engine import load_engine
 from .errors import InvalidOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
 __all__ = ["Model"]
 
 
-class Model:
+class Model(Closing):
     """A loaded GGUF model. Any thread may use it, and many sessions may share it.
 
     Loads the default engine if this process has loaded none yet.
@@ -135,14 +135,6 @@ class Model:
     def close(self) -> None:
         """Gives the weights back once no session uses them. A closed model raises SessionClosed when used."""
         self._native.close()
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._native.closed else self.desc

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ._check import integer
+from ._closing import Closing
 from ._native import _core
 from .engine import load_engine
 from .errors import InvalidOption
 from .threads import thread_budget
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["PoolCounters", "ThreadPool"]
 
@@ -39,7 +36,7 @@ class PoolCounters:
     """Nanoseconds spent waiting at barriers."""
 
 
-class ThreadPool:
+class ThreadPool(Closing):
     """Compute threads that stay alive between graphs. Sessions may share one; they then take turns.
 
     Args:
@@ -100,14 +97,6 @@ class ThreadPool:
     def close(self) -> None:
         """Ends the threads once no session uses them."""
         self._native.close()
-
-    def __enter__(self) -> ThreadPool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._native.closed else f"{self.n_threads} threads, wait={self.wait}"

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._check import INT32_MAX, integer, token_ids, utf8
+from ._closing import Closing
 from ._native import _core
 from .errors import InvalidOption
 from .pool import ThreadPool
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import numpy as np
     import numpy.typing as npt
 
@@ -103,7 +102,7 @@ def _default_ctx(model: Model) -> int:
     return min(model.n_ctx_train, DEFAULT_MAX_CTX) if model.n_ctx_train > 0 else DEFAULT_MAX_CTX
 
 
-class Session:
+class Session(Closing):
     """A context of a model with its own thread pool: a memory of tokens, and what follows from them.
 
     One thread at a time may use a session (another gets SessionBusy); many sessions may run one model at once.
@@ -281,14 +280,6 @@ class Session:
         if self._own_pools:
             self.pool.close()
             self.pool_batch.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._native.closed else f"{self.pool!r}"
