@@ -27,6 +27,7 @@ class GenerationState(TypedDict):
     generated_tokens: int
     generate_seconds: float
 
+def read_bandwidth(*, n_threads: int, n_bytes: int, seconds: float) -> float: ...
 def load_engine(path: str) -> EngineFacts: ...
 def engine_loaded() -> bool: ...
 def wait_policies() -> tuple[str, ...]: ...
@@ -62,6 +63,7 @@ class Model:
     def n_params(self) -> int: ...
     @property
     def size(self) -> int: ...
+    def bytes_per_token(self) -> int: ...
     @property
     def token_bos(self) -> int: ...
     @property
@@ -89,16 +91,19 @@ class Session:
         self,
         model: Model,
         *,
-        pool: ThreadPool,
-        pool_batch: ThreadPool,
+        pool: ThreadPool | None,
+        pool_batch: ThreadPool | None,
+        n_threads: int,
+        n_threads_batch: int,
         n_ctx: int,
         n_batch: int,
         n_ubatch: int,
+        n_outputs_max: int,
         flash_attn: str,
         type_k: str,
         type_v: str,
     ) -> None: ...
-    def decode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]: ...
+    def decode(self, tokens: Sequence[int], *, all_logits: bool) -> npt.NDArray[np.float32]: ...
     def start(
         self,
         tokens: Sequence[int],

@@ -118,6 +118,15 @@ class Model(Closing):
         return self._native.size
 
     @property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that are read to generate one token: with tokens per second, the memory traffic.
+
+        All of them, but of the embedding table one row where the output has a table of its own, and of experts those
+        in use. Reads the headers of the model's files again. Raises ModelNotFound if they are gone.
+        """
+        return self._native.bytes_per_token()
+
+    @property
     def token_bos(self) -> int:
         """The begin-of-text token, -1 if there is none."""
         return self._native.token_bos

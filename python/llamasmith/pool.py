@@ -12,12 +12,19 @@ from .engine import load_engine
 from .errors import InvalidOption
 from .threads import thread_budget
 
-__all__ = ["PoolCounters", "ThreadPool"]
+__all__ = ["PoolCounters", "ThreadPool", "thread_count"]
 
 # ggml's own limit (GGML_MAX_N_THREADS).
 MAX_THREADS = 512
 _LEAVE_IT_OUT = "; leave it out for what this process may use"
 _log = logging.getLogger(__name__)
+
+
+def thread_count(n_threads: int | None, name: str = "n_threads") -> int:
+    """`n_threads`, by default the thread budget. Raises InvalidOption, which calls it by `name`."""
+    if n_threads is None:
+        return thread_budget().budget
+    return integer(name, n_threads, 1, MAX_THREADS, _LEAVE_IT_OUT)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class ThreadPool(Closing):
         if wait == "":
             raise InvalidOption(f"wait is ''. Allowed: {', '.join(_core.wait_policies())}.")
         budget = thread_budget()
-        count = budget.budget if n_threads is None else integer("n_threads", n_threads, 1, MAX_THREADS, _LEAVE_IT_OUT)
+        count = thread_count(n_threads)
         self._native = _core.ThreadPool(
             count,
             wait=wait or "",

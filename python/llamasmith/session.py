@@ -11,7 +11,7 @@ from ._check import INT32_MAX, integer, token_ids, utf8
 from ._closing import Closing
 from ._native import _core
 from .errors import InvalidOption
-from .pool import ThreadPool
+from .pool import ThreadPool, thread_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +117,9 @@ class Session(Closing):
         n_threads_batch: compute threads for prompts, if another number.
         wait: how threads wait, see `ThreadPool`.
         pool: a ThreadPool to share, instead of `n_threads`, `n_threads_batch` and `wait`.
+        disposable_pool: do without a pool: the engine makes threads for every graph and ends them after it, as
+            llama.cpp does for programs that give it no pool. `pool` is None then, and `wait` is the engine's default.
+        n_outputs_max: tokens of one batch whose logits can be had, see `decode()`; each costs ``4 * n_vocab`` bytes.
         flash_attn: ``auto`` (llama.cpp decides), ``on`` or ``off``.
         type_k, type_v: types of the KV cache: ``f16``, ``f32``, ``bf16``, ``q8_0``, ``q4_0``, ...
 
@@ -134,25 +137,36 @@ class Session(Closing):
         n_threads_batch: int | None = None,
         wait: str | None = None,
         pool: ThreadPool | None = None,
+        disposable_pool: bool = False,
+        n_outputs_max: int = 1,
         flash_attn: str = "auto",
         type_k: str = "f16",
         type_v: str = "f16",
     ) -> None:
         if pool is not None and (n_threads is not None or n_threads_batch is not None or wait is not None):
             raise InvalidOption("Give either pool, or n_threads, n_threads_batch and wait; the pool has its own.")
+        if disposable_pool and (pool is not None or wait is not None):
+            raise InvalidOption("disposable_pool=True means threads without a pool: leave out pool and wait.")
         self.model = model
-        self.pool = pool if pool is not None else ThreadPool(n_threads, wait=wait)
+        self._n_threads = thread_count(n_threads) if pool is None else pool.n_threads
+        n_batch_threads = self._n_threads if n_threads_batch is None else thread_count(n_threads_batch, "n_threads_batch")
+        self.pool = pool
+        if pool is None and not disposable_pool:
+            self.pool = ThreadPool(self._n_threads, wait=wait)
         self.pool_batch = self.pool
-        if n_threads_batch is not None and n_threads_batch != self.pool.n_threads:
-            self.pool_batch = ThreadPool(n_threads_batch, wait=wait)
+        if self.pool is not None and n_batch_threads != self._n_threads:
+            self.pool_batch = ThreadPool(n_batch_threads, wait=wait)
         self._own_pools = pool is None
         self._native = _core.Session(
             model._native,
-            pool=self.pool._native,
-            pool_batch=self.pool_batch._native,
+            pool=None if self.pool is None else self.pool._native,
+            pool_batch=None if self.pool_batch is None else self.pool_batch._native,
+            n_threads=self._n_threads,
+            n_threads_batch=n_batch_threads,
             n_ctx=integer("n_ctx", _default_ctx(model) if n_ctx is None else n_ctx, 0, INT32_MAX),
             n_batch=integer("n_batch", n_batch, 1, MAX_BATCH),
             n_ubatch=integer("n_ubatch", n_ubatch, 1, MAX_BATCH),
+            n_outputs_max=integer("n_outputs_max", n_outputs_max, 1, MAX_BATCH),
             flash_attn=flash_attn,
             type_k=type_k,
             type_v=type_v,
@@ -173,13 +187,14 @@ class Session(Closing):
         """Whether some thread is using the session just now."""
         return self._native.busy
 
-    def decode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+    def decode(self, tokens: Sequence[int], *, all_logits: bool = False) -> npt.NDArray[np.float32]:
         """Appends tokens to the memory and evaluates them.
 
-        Returns the logits after the last one: a new array of shape ``(n_vocab,)``. Raises InvalidOption for ids
-        outside the vocabulary, ContextFull, DecodeFailed, Cancelled.
+        Returns the logits after the last one: a new array of shape ``(n_vocab,)``; with `all_logits` those after each,
+        of shape ``(len(tokens), n_vocab)``, evaluated in batches of at most `n_outputs_max` tokens. Raises
+        InvalidOption for ids outside the vocabulary, ContextFull, DecodeFailed, Cancelled.
         """
-        return self._native.decode(token_ids(tokens))
+        return self._native.decode(token_ids(tokens), all_logits=all_logits)
 
     def generate(
         self,
@@ -265,8 +280,8 @@ class Session(Closing):
         self._native.cancel()
 
     def counters(self) -> PoolCounters | None:
-        """What waiting has cost the pool for generation. None in engines that do not count."""
-        return self.pool.counters()
+        """What waiting has cost the pool for generation. None without a pool, and in engines that do not count."""
+        return None if self.pool is None else self.pool.counters()
 
     def reset(self) -> None:
         """Forgets all tokens."""
@@ -277,10 +292,11 @@ class Session(Closing):
         if self._native.closed:
             return
         self._native.close()
-        if self._own_pools:
-            self.pool.close()
-            self.pool_batch.close()
+        for pool in (self.pool, self.pool_batch) if self._own_pools else ():
+            if pool is not None:
+                pool.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._native.closed else f"{self.pool!r}"
+        threads = f"{self._n_threads} disposable threads" if self.pool is None else repr(self.pool)
+        state = "closed" if self._native.closed else threads
         return f"<llamasmith.Session of {self.model.path.name}: {state}>"

@@ -98,7 +98,8 @@ llama_context_params context_params(const Model & model, const SessionOptions & 
     params.n_batch              = in_range("n_batch", options.n_batch, 1, max_batch);
     params.n_ubatch             = in_range("n_ubatch", options.n_ubatch, 1, max_batch);
     params.n_seq_max            = 1;
-    params.n_outputs_max        = 1;  // only the last token's logits are read: saves n_batch rows of the vocabulary's size
+    // Each output costs a row of the vocabulary's size: by default only the last token's logits can be read.
+    params.n_outputs_max        = in_range("n_outputs_max", options.n_outputs_max, 1, max_batch);
     params.flash_attn_type      = flash_attn(options.flash_attn);
     params.type_k               = kv_type("type_k", options.type_k);
     params.type_v               = kv_type("type_v", options.type_v);

@@ -5,6 +5,7 @@
 #include "shutdown.hpp"
 
 void register_engine(py::module_ & m);
+void register_machine(py::module_ & m);
 void register_model(py::module_ & m);
 void register_pool(py::module_ & m);
 void register_session(py::module_ & m);
@@ -16,6 +17,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     smith::capture_log();
     smith::register_shutdown();
     register_engine(m);
+    register_machine(m);
     register_model(m);
     register_pool(m);
     register_session(m);

@@ -48,6 +48,22 @@ int threads_available(int wanted) {
     return static_cast<int>(threads.size());
 }
 
+}  // namespace
+
+void need_threads(int n_threads) {
+    if (engine().openmp) {
+        return;
+    }
+    const int got = threads_available(n_threads - 1);
+    if (got < n_threads - 1) {
+        throw Error("NotEnoughMemory", "The system gives this process only " + std::to_string(got + 1) + " of " +
+                                           std::to_string(n_threads) + " threads. Use fewer, or raise the limit "
+                                           "(ulimit -u, pids of the cgroup).");
+    }
+}
+
+namespace {
+
 int policy_from(const std::string & name) {
     const int policy = smith_wait_from_name(name.c_str());
     if (policy < 0) {
@@ -76,14 +92,7 @@ ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll) : n_th
         throw Error("InvalidOption", "poll is " + std::to_string(poll) + ". Allowed: 0 to 100.");
     }
     const int policy = wait.empty() ? -1 : policy_from(wait);
-    if (!engine().openmp) {
-        const int got = threads_available(n_threads - 1);
-        if (got < n_threads - 1) {
-            throw Error("NotEnoughMemory", "The system gives this process only " + std::to_string(got + 1) + " of " +
-                                               std::to_string(n_threads) + " threads. Use fewer, or raise the limit "
-                                               "(ulimit -u, pids of the cgroup).");
-        }
-    }
+    need_threads(n_threads);
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll                   = static_cast<uint32_t>(poll);
     pool_                         = engine().threadpool_new(&params);

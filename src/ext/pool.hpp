@@ -10,6 +10,10 @@
 
 namespace smith {
 
+// Throws NotEnoughMemory if the system refuses this process so many threads, the calling one included; ggml would end
+// the process then. Does nothing in an engine whose threads are OpenMP's.
+void need_threads(int n_threads);
+
 class ThreadPool {
   public:
     // `wait` is the name of a wait policy, or empty for the engine's default. `poll` is upstream's polling level

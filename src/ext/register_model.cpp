@@ -4,6 +4,7 @@
 
 #include "handles.hpp"
 #include "shutdown.hpp"
+#include "weights.hpp"
 
 using smith::Model;
 using smith::ModelOptions;
@@ -107,6 +108,11 @@ void register_model(py::module_ & m) {
         .def_property_readonly("n_layer", [](const PyModel & self) { return llama_model_n_layer(self.get().get()); })
         .def_property_readonly("n_params", [](const PyModel & self) { return llama_model_n_params(self.get().get()); })
         .def_property_readonly("size", [](const PyModel & self) { return llama_model_size(self.get().get()); })
+        .def("bytes_per_token",
+             [](const PyModel & self) {
+                 const Model & model = self.get();
+                 return smith::unlocked([&] { return smith::bytes_per_token(model); });  // reads files
+             })
         .def_property_readonly("token_bos", [](const PyModel & self) { return llama_vocab_bos(self.get().vocab()); })
         .def_property_readonly("token_eos", [](const PyModel & self) { return llama_vocab_eos(self.get().vocab()); })
         .def_property_readonly("metadata", &metadata);

@@ -48,10 +48,16 @@ template <typename Work> static void run(Session & session, Work && work) {
     throw std::move(*raised);
 }
 
-static py::array_t<float> decode(Session & self, const Tokens & tokens) {
+static py::array_t<float> decode(Session & self, const Tokens & tokens, bool all_logits) {
     const Session::Turn turn(self);
+    const auto          n = self.model().n_vocab();
+    if (all_logits) {
+        py::array_t<float> every({ static_cast<py::ssize_t>(tokens.size()), static_cast<py::ssize_t>(n) });
+        float *            rows = every.mutable_data();
+        run(self, [&] { self.decode(tokens, rows); });
+        return every;
+    }
     run(self, [&] { self.decode(tokens); });
-    const auto         n = self.model().n_vocab();
     py::array_t<float> logits(n);
     std::memcpy(logits.mutable_data(), self.logits(), sizeof(float) * static_cast<std::size_t>(n));
     return logits;
@@ -103,19 +109,35 @@ static py::dict state(Session & self, int64_t id) {
     return out;
 }
 
-static std::shared_ptr<Session> make(const PyModel & model, const PyThreadPool & pool,
-                                     const PyThreadPool & pool_batch, int64_t n_ctx, int64_t n_batch, int64_t n_ubatch, const std::string & flash_attn,
+static std::shared_ptr<Session> make(const PyModel & model, const PyThreadPool * pool, const PyThreadPool * pool_batch,
+                                     int64_t n_threads, int64_t n_threads_batch, int64_t n_ctx, int64_t n_batch,
+                                     int64_t n_ubatch, int64_t n_outputs_max, const std::string & flash_attn,
                                      const std::string & type_k, const std::string & type_v) {
-    const SessionOptions options{ n_ctx, n_batch, n_ubatch, flash_attn, type_k, type_v };
-    model.get(), pool.get(), pool_batch.get();  // refuses what is closed
-    return smith::make_unlocked<Session>(model.model, pool.pool, pool_batch.pool, options);
+    SessionOptions options;
+    options.n_ctx           = n_ctx;
+    options.n_batch         = n_batch;
+    options.n_ubatch        = n_ubatch;
+    options.n_outputs_max   = n_outputs_max;
+    options.flash_attn      = flash_attn;
+    options.type_k          = type_k;
+    options.type_v          = type_v;
+    options.n_threads       = n_threads;
+    options.n_threads_batch = n_threads_batch;
+    model.get();  // refuses what is closed
+    if (pool == nullptr) {
+        return smith::make_unlocked<Session>(model.model, nullptr, nullptr, options);
+    }
+    const PyThreadPool & batch = pool_batch == nullptr ? *pool : *pool_batch;
+    pool->get(), batch.get();
+    return smith::make_unlocked<Session>(model.model, pool->pool, batch.pool, options);
 }
 
 void register_session(py::module_ & m) {
     py::class_<Session, std::shared_ptr<Session>>(m, "Session", "A context of a model with its own memory of tokens.")
-        .def(py::init(&make), py::arg("model"), py::kw_only(), py::arg("pool"), py::arg("pool_batch"), py::arg("n_ctx"),
-             py::arg("n_batch"), py::arg("n_ubatch"), py::arg("flash_attn"), py::arg("type_k"), py::arg("type_v"))
-        .def("decode", &decode, py::arg("tokens"))
+        .def(py::init(&make), py::arg("model"), py::kw_only(), py::arg("pool"), py::arg("pool_batch"),
+             py::arg("n_threads"), py::arg("n_threads_batch"), py::arg("n_ctx"), py::arg("n_batch"), py::arg("n_ubatch"),
+             py::arg("n_outputs_max"), py::arg("flash_attn"), py::arg("type_k"), py::arg("type_v"))
+        .def("decode", &decode, py::arg("tokens"), py::kw_only(), py::arg("all_logits"))
         .def("start", &start, py::arg("tokens"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
              py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("stop"), py::arg("ignore_eos"),
              py::arg("append"))

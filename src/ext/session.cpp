@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "context.hpp"
 #include "errors.hpp"
@@ -31,18 +32,31 @@ class Stopwatch {
     Clock::time_point start_;
 };
 
+// Of a session without a pool.
+int32_t thread_count(const char * name, int64_t n) {
+    if (n < 1 || n > GGML_MAX_N_THREADS) {
+        throw Error("InvalidOption", std::string(name) + " is " + std::to_string(n) + ". Allowed: 1 to " +
+                                         std::to_string(GGML_MAX_N_THREADS) + ".");
+    }
+    need_threads(static_cast<int>(n));
+    return static_cast<int32_t>(n);
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool,
                  std::shared_ptr<ThreadPool> pool_batch, const SessionOptions & options)
     : model_(std::move(model)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)), made_by_(getpid()) {
     llama_context_params params = context_params(*model_, options);
-    params.n_threads            = pool_->n_threads();
-    params.n_threads_batch      = pool_batch_->n_threads();
+    params.n_threads            = pool_ ? pool_->n_threads() : thread_count("n_threads", options.n_threads);
+    params.n_threads_batch = pool_ ? pool_batch_->n_threads() : thread_count("n_threads_batch", options.n_threads_batch);
+    n_outputs_max_         = params.n_outputs_max;
     params.abort_callback       = on_abort;
     params.abort_callback_data  = this;
     context_.reset(make_context(*model_, params));
-    llama_attach_threadpool(context_.get(), pool_->get(), pool_batch_->get());
+    if (pool_) {
+        llama_attach_threadpool(context_.get(), pool_->get(), pool_batch_->get());
+    }
 }
 
 Session::~Session() {
@@ -107,21 +121,36 @@ bool Session::roll_back(std::size_t n_past) {
     return false;
 }
 
-void Session::evaluate_waiting() {
+// One batch of what waits; returns llama_decode()'s status.
+int Session::evaluate(std::size_t first, std::size_t n, bool every_output) {
+    llama_batch         batch = llama_batch_get_one(waiting_.data() + first, static_cast<int32_t>(n));
+    std::vector<int8_t> wanted(every_output ? n : 0, 1);
+    if (every_output) {
+        batch.logits = wanted.data();
+    }
+    std::unique_lock<std::mutex> turn;
+    if (pool_) {
+        const bool prompt = n > 1;  // as llama_context chooses between its two pools
+        turn = std::unique_lock<std::mutex>((prompt ? pool_batch_ : pool_)->turn());
+    }
+    return llama_decode(context_.get(), batch);
+}
+
+void Session::evaluate_waiting(float * every_logits) {
     std::size_t done = 0;
     while (done < waiting_.size()) {
         if (should_stop()) {
             waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(done));
             throw Interrupted();
         }
-        const std::size_t n     = std::min(waiting_.size() - done, static_cast<std::size_t>(n_batch()));
-        const llama_batch batch = llama_batch_get_one(waiting_.data() + done, static_cast<int32_t>(n));
-        int               status;
+        std::size_t n = std::min(waiting_.size() - done, static_cast<std::size_t>(n_batch()));
+        if (every_logits != nullptr) {
+            n = std::min(n, n_outputs_max_);
+        }
+        int status;
         hush_log(false);
         try {
-            const bool prompt = n > 1;  // as llama_context chooses between its two pools
-            const std::lock_guard<std::mutex> turn((prompt ? pool_batch_ : pool_)->turn());
-            status = llama_decode(context_.get(), batch);
+            status = evaluate(done, n, every_logits != nullptr);
         } catch (const std::exception & error) {
             hush_log(false);
             waiting_.clear();
@@ -144,13 +173,17 @@ void Session::evaluate_waiting() {
             waiting_.clear();
             raise_for_decode(status, static_cast<int>(n), roll_back(n_past_start_));
         }
+        if (every_logits != nullptr) {
+            const auto n_vocab = static_cast<std::size_t>(model_->n_vocab());
+            std::memcpy(every_logits + done * n_vocab, llama_get_logits(context_.get()), n * n_vocab * sizeof(float));
+        }
         done    += n;
         n_past_ += n;
     }
     waiting_.clear();
 }
 
-void Session::decode(const std::vector<llama_token> & tokens) {
+void Session::decode(const std::vector<llama_token> & tokens, float * every_logits) {
     if (tokens.empty()) {
         throw Error("InvalidOption", "No tokens to evaluate: give at least one.");
     }
@@ -158,7 +191,7 @@ void Session::decode(const std::vector<llama_token> & tokens) {
     need_room(tokens.size());
     generation_.reset();
     waiting_ = tokens;
-    evaluate_waiting();
+    evaluate_waiting(every_logits);
 }
 
 void Session::abandon() {

@@ -26,6 +26,10 @@ struct SessionOptions {
     std::string flash_attn = "auto";
     std::string type_k     = "f16";
     std::string type_v     = "f16";
+    int64_t     n_outputs_max = 1;  // tokens of one batch whose logits can be had
+    // Without a pool: the engine makes so many threads for every graph, and ends them after it.
+    int64_t n_threads       = 1;
+    int64_t n_threads_batch = 1;
 };
 
 struct GenerationOptions {
@@ -60,7 +64,8 @@ struct Generation {
 
 class Session {
   public:
-    // Throws InvalidOption, NotEnoughMemory or InvalidModel. `pool_batch` (for prompts) may be the same as `pool`.
+    // Throws InvalidOption, NotEnoughMemory or InvalidModel. `pool_batch` (for prompts) may be the same as `pool`; both
+    // may be nullptr.
     Session(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool, std::shared_ptr<ThreadPool> pool_batch,
             const SessionOptions & options);
     ~Session();
@@ -86,7 +91,8 @@ class Session {
 
     // Appends tokens to the memory and evaluates them, after which logits() are those of the last one. Throws
     // Interrupted when stopped half way: abandon() then forgets what this call has added.
-    void decode(const std::vector<llama_token> & tokens);
+    // With `every_logits`, room for tokens.size() rows of n_vocab floats, the logits after each token are put there.
+    void decode(const std::vector<llama_token> & tokens, float * every_logits = nullptr);
     void abandon();
 
     // Begins a generation; advance() then makes up to `n` tokens of it, and may throw Interrupted like decode().
@@ -118,8 +124,6 @@ class Session {
     int64_t       generation_id() const { return generation_id_; }
 
     const Model &      model() const { return *model_; }
-    const ThreadPool & pool() const { return *pool_; }
-    const ThreadPool & pool_batch() const { return *pool_batch_; }
 
   private:
     struct Free {
@@ -127,7 +131,8 @@ class Session {
     };
 
     void need_room(std::size_t n_tokens) const;
-    void evaluate_waiting();
+    void evaluate_waiting(float * every_logits = nullptr);
+    int  evaluate(std::size_t first, std::size_t n, bool every_output);
     bool roll_back(std::size_t n_past);
     void choose_next();
     bool should_stop() const;
@@ -139,6 +144,7 @@ class Session {
     std::shared_ptr<ThreadPool>          pool_batch_;
     std::unique_ptr<llama_context, Free> context_;
 
+    std::size_t              n_outputs_max_ = 1;
     std::size_t              n_past_       = 0;  // tokens in the memory
     std::size_t              n_past_start_ = 0;  // ... when the present call began
     std::vector<llama_token> waiting_;           // still to be evaluated

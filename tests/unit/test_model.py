@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llamasmith import Model
-from llamasmith.errors import InvalidOption, SessionClosed
+from llamasmith.errors import InvalidModel, InvalidOption, ModelNotFound, SessionClosed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +93,25 @@ def test_log_of_llama_cpp_reaches_logging(tiny_path: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.DEBUG, logger="llamasmith.llama_cpp"):
         Model(tiny_path).close()
     assert any("general.architecture" in record.getMessage() for record in caplog.records)
+
+
+def test_bytes_that_one_token_needs(tiny_path: Path, tmp_path: Path) -> None:
+    with Model(tiny_path) as model:
+        embedding = 267 * 64 * 4  # float32; the output has a table of its own, so one row of this one is read
+        assert model.bytes_per_token == model.size - embedding + 64 * 4
+    path = tmp_path / "moved.gguf"
+    path.write_bytes(tiny_path.read_bytes())
+    with Model(path) as model:
+        path.unlink()
+        with pytest.raises(ModelNotFound):
+            _ = model.bytes_per_token
+    path.write_bytes(tiny_path.read_bytes())
+    with Model(path, load_mode="none") as model:
+        path.write_bytes(b"GGUF")
+        with pytest.raises(InvalidModel):
+            _ = model.bytes_per_token
+
+
+@pytest.mark.model
+def test_bytes_per_token_of_a_model_whose_output_is_its_embedding(smollm2: Model) -> None:
+    assert smollm2.bytes_per_token == smollm2.size

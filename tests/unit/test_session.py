@@ -193,3 +193,31 @@ def test_kv_cache_types(tiny: Any) -> None:
         reference = session.decode([1, 40, 50])
     with Session(tiny, n_ctx=64, n_threads=1, type_k="f32", type_v="f32") as session:
         np.testing.assert_allclose(session.decode([1, 40, 50]), reference, rtol=0.05, atol=0.05)
+
+
+def test_logits_after_every_token(tiny: Any) -> None:
+    tokens = [1, 40, 50, 60, 70]
+    with Session(tiny, n_ctx=64, n_threads=1) as session:
+        one_by_one = np.stack([session.decode([token]) for token in tokens])
+        session.reset()
+        every = session.decode(tokens, all_logits=True)  # n_outputs_max is 1: in batches of one
+        assert session.n_past == len(tokens)
+    np.testing.assert_array_equal(every, one_by_one)
+    with Session(tiny, n_ctx=64, n_threads=1, n_outputs_max=3) as session:
+        in_batches = session.decode(tokens, all_logits=True)
+        assert in_batches.shape == (5, tiny.n_vocab)
+        np.testing.assert_allclose(in_batches, one_by_one, rtol=1e-3, atol=1e-3)
+        session.reset()
+        last = session.decode(tokens)
+    np.testing.assert_allclose(in_batches[-1], last, rtol=1e-3, atol=1e-3)
+
+
+def test_threads_without_a_pool(tiny: Any) -> None:
+    with Session(tiny, n_ctx=64, n_threads=2, wait="yield") as session:
+        expected = session.generate("hello world", max_tokens=6, **GREEDY).tokens
+    with Session(tiny, n_ctx=64, n_threads=2, n_threads_batch=1, disposable_pool=True) as session:
+        assert session.pool is None
+        assert session.counters() is None
+        assert session.generate("hello world", max_tokens=6, **GREEDY).tokens == expected
+        assert "2 disposable threads" in repr(session)
+    assert "closed" in repr(session)
