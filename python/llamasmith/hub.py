@@ -106,9 +106,14 @@ def pull(name: str, *, progress: Progress | None = None, cache: Path | None = No
     return target
 
 
-def _folder(cache: Path | None) -> Path:
+def cache_folder() -> Path:
+    """Where pulled models lie: ``LLAMASMITH_CACHE``, else a folder of the user's cache."""
     named = os.environ.get("LLAMASMITH_CACHE")
-    return cache or (_home(named) if named else user_cache_path("llamasmith"))
+    return _home(named) if named else user_cache_path("llamasmith")
+
+
+def _folder(cache: Path | None) -> Path:
+    return cache or cache_folder()
 
 
 def _hf_folder(cache: Path | None) -> Path | None:

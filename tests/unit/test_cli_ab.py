@@ -1,75 +1,59 @@
-"""``llamasmith ab`` in front of a made-up build, hub and runner."""
+"""``llamasmith ab`` and ``llamasmith lab`` in front of a made-up build and world."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 import typer
+from lab_world import FACTS, World
 from typer.testing import CliRunner, Result
 
 import llamasmith
-from llamasmith import lab
+from llamasmith import hub, lab
 from llamasmith.cli.ab import ab
-from llamasmith.errors import InvalidOption, LabError, MissingDependency
-from llamasmith.lab.results import Sample
+from llamasmith.cli.lab import app as lab_app
+from llamasmith.errors import InvalidOption, LabError, LlamaError, MissingDependency
+from llamasmith.lab import machine
+from llamasmith.lab.arm import AA_NAME
+from llamasmith.lab.experiments import Here
+from llamasmith.lab.process import WorkerDied
 
 pytest.importorskip("scipy")
 pytest.importorskip("psutil")
 
 BUILT = ("patched", "upstream", "upstream-openmp")
+RATES = {"patched": 120.0, "upstream": 100.0, "upstream-openmp": 100.0, AA_NAME: 100.0, "p": 120.0, "b": 130.0}
 
 
-class Stage:
-    """Stands in for the runner: every arm gets the values of its engine."""
+class Stage(World):
+    """The world in which the command runs; `experiment` is what it was told to measure."""
 
-    def __init__(self) -> None:
-        self.rates: dict[str, float] = {"patched": 120.0, "upstream": 100.0, "upstream-openmp": 100.0}
-        self.tokens: dict[str, list[int]] = {}
-        self.interrupted_after: int | None = None
-        self.experiment: lab.Experiment | None = None
-        self.crash = False
-        self.saved = 0
+    experiment: lab.Experiment | None = None
 
-    def run(self, experiment: lab.Experiment, *, facts: Any, on_event: Any, save: Any) -> lab.Results:
+    def lab_run(self, experiment: lab.Experiment, **options: Any) -> lab.Results:
         self.experiment = experiment
-        arms = [lab.results.ArmResult(arm) for arm in experiment.all_arms()]
-        found = lab.Results(experiment, arms, "2026-01-02T00:00:00+00:00", facts=facts)
-        found.facts |= {"build": {}, "thread_budget": {"budget": 2}}
-        found.facts["machine"]["load_average"] = [0.0, 0.0, 0.0]
-        count = experiment.rounds if self.interrupted_after is None else self.interrupted_after
-        found.interrupted, found.complete = self.interrupted_after is not None, self.interrupted_after is None
-        for index, arm in enumerate(arms):
-            arm.outputs = {"tokens": self.tokens.get(arm.name, [1, 2]), "logits_sha256": "0"}
-            on_event(lab.Progress("start", index + 1, len(arms), arm.name))
-            for metric in experiment.metrics:
-                for number in range(count):
-                    rate = self.rates[arm.arm.engine] * (1 + 0.001 * ((number + index) % 3))
-                    arm.samples.append(Sample(metric.name, number, 0, False, 64, (64 / rate,), 1.0, 0.1, True))
-                    on_event(lab.Progress("measure", number, count, arm.name, metric.name, rate, 65.0))
-        if self.crash:
-            arms[-1].ended, found.complete = "It was ended by signal 11.", False
-        on_event(lab.ArmEnded("nobody", "The arm [bold] ended."))
-        save(found)
-        return found
+        return self.run(experiment, **options)
 
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    stage = Stage()
-    hub = ModuleType("llamasmith.hub")
-    hub.resolve = Path
-    monkeypatch.setitem(sys.modules, "llamasmith.hub", hub)
+    stage = Stage(dict(RATES), noise=(1.0, 1.001, 0.999))
     names: dict[str, object] = llamasmith.__dict__  # type: ignore[assignment]
-    monkeypatch.setitem(names, "hub", hub)
-    monkeypatch.setitem(names, "build_info", lambda: SimpleNamespace(engines=BUILT))
+    build = SimpleNamespace(engines=BUILT, backends=("cpu",), tools=())
+    monkeypatch.setattr(hub, "resolve", Path)
+    monkeypatch.setitem(names, "build_info", lambda: build)
     monkeypatch.setitem(names, "thread_budget", lambda: SimpleNamespace(budget=2, reasons=()))
-    monkeypatch.setattr(lab, "run", stage.run)
+    monkeypatch.setattr(Here, "look", lambda: Here(BUILT, ("cpu",), (), 2, modules=lambda name: False))
+    monkeypatch.setattr(machine, "facts", lambda *args, **options: json.loads(json.dumps(FACTS)))
+    monkeypatch.setattr(machine, "read_bandwidth", lambda facts: FACTS["roofline"])
+    monkeypatch.setattr(lab, "run", stage.lab_run)
+    monkeypatch.setattr(lab, "resume", stage.resume)
     return stage
 
 
@@ -80,26 +64,41 @@ def model(tmp_path: Path) -> Path:
     return file
 
 
-def invoke(*words: object) -> Result:
-    app = typer.Typer()
-    app.command()(ab)
+def invoke(*words: object, app: typer.Typer | None = None) -> Result:
+    if app is None:
+        app = typer.Typer()
+        app.command()(ab)
     environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
     return CliRunner().invoke(app, [str(word) for word in words], env=environment)
+
+
+def invoke_lab(*words: object) -> Result:
+    return invoke(*words, app=lab_app)
+
+
+def measured(stage: Stage, model: Path, file: Path, *words: object) -> dict[str, Any]:
+    shown = invoke("-m", model, "--json", file, *words)
+    assert shown.exit_code == 0, shown.output
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
+
+
+def in_order(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_the_table_reads_well_in_eighty_columns(stage: Stage, model: Path) -> None:
     shown = invoke("-m", model)
     assert shown.exit_code == 0, shown.output
     lines = shown.stdout.splitlines()
-    assert max(len(line) for line in lines if not line.startswith("small.gguf")) <= 80
+    assert max(len(line) for line in lines if not line.startswith("m.gguf")) <= 80
     assert "\x1b" not in shown.output
-    assert "The arm [bold] ended." in shown.output
     rows = [line.split() for line in lines]
     assert ["tg64,", "tokens/s", "median", "ratio", "95%", "interval", "verdict"] in rows
     assert any(row[:1] == ["patched"] and row[-1] == "faster" for row in rows)
     assert any(row[:1] == ["upstream-openmp"] and row[-1] == "baseline" for row in rows)
     assert any(row[:1] == ["A/A"] and row[-2:] == ["noise", "floor"] for row in rows)
-    text = " ".join(" ".join(row) for row in rows)
+    text = in_order(shown.stdout)
     assert "outputs equal: yes (64 greedy tokens; logits bit-identical)" in text
     assert "On this machine patched generates 1.20x as fast as upstream-openmp [" in text
     assert "upstream generates 1.00x as fast" in text
@@ -108,41 +107,47 @@ def test_the_table_reads_well_in_eighty_columns(stage: Stage, model: Path) -> No
 
 def test_by_default_all_engines_and_the_thread_budget(stage: Stage, model: Path) -> None:
     invoke("-m", model)
-    assert stage.experiment is not None
-    assert [arm.name for arm in stage.experiment.arms] == ["upstream-openmp", "upstream", "patched"]
-    assert {arm.settings["n_threads"] for arm in stage.experiment.arms} == {2}
-    assert stage.experiment.metrics == (lab.Metric("pp", 128), lab.Metric("tg", 64))
-    assert (stage.experiment.rounds, stage.experiment.warmup, stage.experiment.aa) == (5, 1, True)
+    plan = stage.experiment
+    assert plan is not None
+    assert [arm.name for arm in plan.arms] == ["upstream-openmp", "upstream", "patched"]
+    assert plan.defaults["n_threads"] == 2
+    assert plan.metrics == (lab.Metric("pp", 128), lab.Metric("tg", 64))
+    assert plan.conditions == (lab.IDLE,)
+    assert (plan.rounds, plan.warmup, plan.aa) == (10, 2, True)
 
 
 def test_words_become_the_experiment(stage: Stage, model: Path) -> None:
+    text = model.with_name("text.txt")
+    text.write_text("Once upon a time.")
     invoke(
         *("-m", model, "--arm", "upstream", "--arm", "patched,name=p,t=3,wait=park", "-t", 4, "-p", 0, "-n", 8),
-        *("--rounds", 7, "--warmup", 2, "--flash-attn", "off", "--seed", 9, "--no-aa"),
+        *("--rounds", 7, "--warmup", 3, "--flash-attn", "off", "--seed", 9, "--no-aa", "--ttft", 16),
+        *("--neighbours", 2, "--oversubscribe", 2, "--quota", 1.5, "--sessions", 2, "--text", text),
     )
     plan = stage.experiment
     assert plan is not None
-    assert [(arm.name, arm.settings["n_threads"], arm.settings.get("wait")) for arm in plan.arms] == [
-        ("upstream", 4, None),
+    assert [(arm.name, arm.settings.get("n_threads"), arm.settings.get("wait")) for arm in plan.arms] == [
+        ("upstream", None, None),
         ("p", 3, "park"),
     ]
-    assert plan.metrics == (lab.Metric("tg", 8),)
-    assert (plan.rounds, plan.warmup, plan.seed, plan.aa) == (7, 2, 9, False)
-    assert plan.arms[0].settings["flash_attn"] == "off"
+    assert plan.metrics == (lab.Metric("ttft", 16), lab.Metric("tg", 8))
+    assert plan.conditions == (lab.Condition(neighbours=2, oversubscribe=2, quota=1.5, sessions=2),)
+    assert (plan.rounds, plan.warmup, plan.seed, plan.aa) == (7, 3, 9, False)
+    assert (plan.defaults["n_threads"], plan.defaults["flash_attn"]) == (4, "off")
+    assert plan.quality == lab.Quality(text)
 
 
 def test_the_record_is_written(stage: Stage, model: Path, tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    shown = invoke("-m", model, "--json", file)
-    assert shown.exit_code == 0
-    record = json.loads(file.read_text())
-    assert record["schema"] == "llamasmith.record/1"
+    record = measured(stage, model, tmp_path / "record.json")
+    jsonschema.validate(record, lab.json_schema())
     assert record["complete"]
-    assert record["verdict"]["tg"] == {"upstream": "no difference seen", "patched": "faster"}
+    assert record["plan"]["model"] == str(model)
+    verdicts = record["cells"][0]["metrics"]["tg64"]["verdict"]
+    assert verdicts == {"upstream": "no difference seen", "patched": "faster"}
 
 
 def test_different_outputs_are_said_loudly(stage: Stage, model: Path) -> None:
-    stage.tokens["patched"] = [1, 3]
+    stage.tokens["patched"] = [0, 3]
     shown = invoke("-m", model)
     assert shown.exit_code == 3
     assert "OUTPUTS DIFFER" in shown.stdout
@@ -150,31 +155,74 @@ def test_different_outputs_are_said_loudly(stage: Stage, model: Path) -> None:
 
 
 def test_a_crashed_arm_is_an_error_after_the_table(stage: Stage, model: Path) -> None:
-    stage.crash = True
+    stage.disasters["patched", 20] = WorkerDied("It was [bold] ended by signal 11.")
     shown = invoke("-m", model, "--arm", "upstream", "--arm", "patched", "--no-aa")
     assert shown.exit_code == 1
-    assert "warning: patched ended early: It was ended by signal 11." in shown.stdout
+    assert "warning: patched ended early: It was [bold] ended by signal 11." in shown.stdout
+    assert "It was [bold] ended by signal 11." in shown.stderr
 
 
-def test_ctrl_c_shows_and_writes_what_there_is(stage: Stage, model: Path, tmp_path: Path) -> None:
-    stage.interrupted_after = 2
-    shown = invoke("-m", model, "--json", tmp_path / "r.json")
+def test_a_condition_that_cannot_be_created_is_told(stage: Stage, model: Path) -> None:
+    stage.cannot["quota=1"] = "No quota can be set here."
+    shown = invoke("-m", model, "--quota", 1)
+    assert isinstance(shown.exception, LabError)
+    assert "No quota can be set here." in str(shown.exception)
+
+
+def test_ctrl_c_shows_and_writes_what_there_is_and_resume_goes_on(stage: Stage, model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    stage.disasters["upstream", 12] = KeyboardInterrupt()
+    shown = invoke("-m", model, "--json", file)
     assert shown.exit_code == 130
     assert "Interrupted" in shown.stdout
-    assert json.loads((tmp_path / "r.json").read_text())["interrupted"] is True
-    stage.interrupted_after = 0
-    shown = invoke("-m", model)
+    assert json.loads(file.read_text())["interrupted"] is True
+    stage.disasters.clear()
+    shown = invoke("--resume", file)
+    assert shown.exit_code == 0, shown.output
+    record = json.loads(file.read_text())
+    assert record["complete"] is True
+    assert all(len(values) == 10 for values in record["cells"][0]["metrics"]["tg64"]["samples"].values())
+    shown = invoke("--resume", file)
+    assert "is complete: there is nothing to go on with" in in_order(shown.stderr)
+    assert json.loads(file.read_text())["cells"] == record["cells"]
+
+
+def test_a_run_is_not_gone_on_with_elsewhere(
+    stage: Stage, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "r.json"
+    stage.disasters["upstream", 12] = KeyboardInterrupt()
+    invoke("-m", model, "--json", file)
+    before = file.read_bytes()
+    monkeypatch.setattr(machine, "facts", lambda *args, **options: FACTS | {"build": {"pin": "q"}})
+    shown = invoke("--resume", file)
+    assert isinstance(shown.exception, LabError)
+    assert "build.pin" in str(shown.exception)
+    assert file.read_bytes() == before
+
+
+def test_ctrl_c_before_anything_was_measured(stage: Stage, model: Path, tmp_path: Path) -> None:
+    stage.disasters["upstream-openmp", 0] = KeyboardInterrupt()
+    file = tmp_path / "r.json"
+    shown = invoke("-m", model, "--json", file)
     assert shown.exit_code == 130
     assert "before anything was measured" in shown.stderr
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
         (("--arm", "pached"), InvalidOption, "Did you mean 'patched'?"),
+        (("--arm", "upstream", "--arm", "upstream,name=again"), InvalidOption, "they cannot differ"),
         (("--rounds", "0"), InvalidOption, "rounds is 0"),
         (("-p", "0", "-n", "0"), InvalidOption, "Nothing to measure"),
+        (("--neighbours", "-1"), InvalidOption, "neighbours is -1"),
+        (("--quota", "0"), InvalidOption, "quota is 0"),
         (("--json", "missing/r.json"), LabError, "Choose another place"),
+        (("--html", "missing/r.html"), LabError, "Choose another place"),
+        (("--text", "missing.txt"), LabError, "cannot be read"),
+        (("--resume", "r.json"), InvalidOption, "leave out -m"),
     ],
 )
 def test_bad_words_are_told_before_anything_runs(
@@ -185,6 +233,21 @@ def test_bad_words_are_told_before_anything_runs(
     assert isinstance(shown.exception, error)
     assert says in str(shown.exception)
     assert stage.experiment is None
+
+
+def test_without_a_model_it_asks_for_one(stage: Stage) -> None:
+    assert "Which model?" in str(invoke().exception)
+    assert "Which model?" in str(invoke_lab("run", "engines").exception)
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_runs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    for words in (("-m", tmp_path / "missing.gguf"), ("-m", "smollm2-135n")):
+        shown = invoke(*words)
+        assert isinstance(shown.exception, LlamaError)
+        assert str(words[1]) in str(shown.exception)
 
 
 def test_the_process_that_decides_loads_no_compiled_code(stage: Stage, model: Path) -> None:
@@ -200,18 +263,128 @@ def test_without_the_extra_the_command_to_get_it(stage: Stage, model: Path, monk
     assert 'pip install "llamasmith[bench]"' in str(shown.exception)
 
 
+# The commands of ``llamasmith lab``.
+
+
+def test_the_list_of_experiments(stage: Stage) -> None:
+    shown = invoke_lab("list")
+    assert shown.exit_code == 0
+    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+    text = in_order(shown.stdout)
+    assert "wait-policy Which way of waiting at barriers is the fastest" in text
+    assert "Not here: it needs llama-bench: install with -C cmake.define.LLAMASMITH_TOOLS=ON." in text
+
+
+def test_an_experiment_runs_by_its_name(stage: Stage, model: Path, tmp_path: Path) -> None:
+    stage.rates |= dict.fromkeys(("_mm_pause", "sched_yield", "park"), 110.0)
+    shown = invoke_lab("run", "wait-policy", "-m", model, "--rounds", 2, "--json", tmp_path / "r.json")
+    assert shown.exit_code == 0, shown.output
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["name"] == "wait-policy"
+    assert len(record["cells"]) == 6
+    assert [arm["name"] for arm in record["cells"][1]["arms"]][-4:] == ["_mm_pause", "sched_yield", "park", AA_NAME]
+    assert "Condition: neighbours=2" in shown.stdout
+
+
+def test_an_experiment_under_other_conditions(stage: Stage, model: Path) -> None:
+    invoke_lab("run", "engines", "-m", model, "--condition", "idle", "--condition", "neighbours=1,quota=2")
+    assert stage.experiment is not None
+    assert stage.experiment.conditions == (lab.IDLE, lab.Condition(neighbours=1, quota=2.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run",), "Which experiment?"),
+        (("run", "engine", "-m", "x"), "Did you mean 'engines'?"),
+        (("run", "openblas", "-m", "x"), "cannot run here: this build has no backend openblas, only cpu."),
+        (("run", "engines", "-m", "x", "--condition", "busy"), "The condition 'busy'"),
+        (("run", "engines", "--resume", "r.json"), "leave out the name"),
+        (("show", "missing.json"), "cannot be read"),
+        (("compare", "missing.json"), "cannot be read"),
+        (("export", "missing.json"), "cannot be read"),
+    ],
+)
+def test_bad_words_of_the_lab_are_told(stage: Stage, words: tuple[str, ...], says: str) -> None:
+    shown = invoke_lab(*words)
+    assert shown.exit_code == 1
+    assert isinstance(shown.exception, LlamaError)
+    assert says in str(shown.exception)
+    assert stage.experiment is None
+
+
+def test_a_record_is_shown_as_the_run_has_shown_it(stage: Stage, model: Path, tmp_path: Path) -> None:
+    ran = invoke("-m", model, "--json", tmp_path / "r.json")
+    shown = invoke_lab("show", tmp_path / "r.json")
+    assert shown.exit_code == 0
+    assert ran.stdout.startswith(shown.stdout)
+
+
+def test_records_side_by_side(stage: Stage, model: Path, tmp_path: Path) -> None:
+    arms = ("--arm", "upstream", "--arm", "patched,name=p")
+    measured(stage, model, tmp_path / "1.json", *arms)
+    stage.rates["p"] = 240.0
+    measured(stage, model, tmp_path / "2.json", *arms)
+    shown = invoke_lab("compare", tmp_path / "1.json", tmp_path / "2.json")
+    assert shown.exit_code == 0, shown.output
+    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert any(row[:2] == ["p", "2"] and row[-3].startswith("2.0") for row in rows)
+    measured(stage, model, tmp_path / "3.json", *arms, "--seed", 1)
+    shown = invoke_lab("compare", tmp_path / "1.json", tmp_path / "3.json")
+    assert shown.exit_code == 1
+    assert "plan.seed: 0 here, 1 there" in str(shown.exception)
+
+
+def test_a_record_is_exported(stage: Stage, model: Path, tmp_path: Path) -> None:
+    measured(stage, model, tmp_path / "r.json")
+    assert "| patched |" in invoke_lab("export", tmp_path / "r.json").stdout
+    assert invoke_lab("export", tmp_path / "r.json", "--to", "csv").stdout.startswith("condition,arm,engine,")
+    invoke_lab("export", tmp_path / "r.json", "--to", "html", "-o", tmp_path / "r.html")
+    assert "<html" in (tmp_path / "r.html").read_text()
+
+
+# Once with everything real. The numbers mean nothing.
+
+
 def test_real_engines_on_a_tiny_model(tiny_path: Path, tmp_path: Path) -> None:
-    """The whole way once: workers, engines, pipe, record. The numbers mean nothing."""
-    file = tmp_path / "record.json"
-    shown = invoke("-m", tiny_path, "-t", 1, "-p", 8, "-n", 8, "--rounds", 1, "--warmup", 0, "--no-aa", "--json", file)
+    """The whole way: workers, engines, pipe, record, report."""
+    file, text = tmp_path / "record.json", tmp_path / "text.txt"
+    text.write_text("the world and hello a b c " * 20)
+    shown = invoke(
+        *("-m", tiny_path, "-t", 1, "-p", 8, "-n", 8, "--ttft", 8, "--rounds", 1, "--warmup", 0, "--no-aa"),
+        *("--sample-seconds", 0.2, "--idle-seconds", 0.1, "--text", text, "--json", file),
+        *("--html", tmp_path / "report.html"),
+    )
     assert shown.exit_code == 0, shown.output
     record = json.loads(file.read_text())
     jsonschema.validate(record, lab.json_schema())
     assert record["complete"]
-    assert {arm["engine"] for arm in record["arms"]} == set(llamasmith.build_info().engines)
-    assert all(arm["engine"] == arm["facts"]["engine"] for arm in record["arms"])
-    if len(record["arms"]) > 1:
+    (cell,) = record["cells"]
+    assert {arm["engine"] for arm in cell["arms"]} == set(llamasmith.build_info().engines)
+    for arm in cell["arms"]:
+        assert arm["engine"] == arm["facts"]["engine"]
+        assert arm["quality"]["kl_mean"] == 0.0
+        assert arm["quality"]["same_top"] == 1.0
+        assert arm["facts"]["bytes_per_token"] > 0
+        assert arm["idle_cpu_seconds"] >= 0
+    if len(cell["arms"]) > 1:
         assert record["outputs_equal"] is True
-        assert record["outputs"]["logits_identical"] is True
-    for samples in record["metrics"]["tg"]["samples"].values():
+        assert cell["outputs"]["logits_identical"] is True
+    for samples in cell["metrics"]["tg8"]["samples"].values():
         assert len(samples) == 1
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("condition", ["neighbours=1", "sessions=2", "oversubscribe=2"])
+def test_real_conditions_on_a_tiny_model(tiny_path: Path, tmp_path: Path, condition: str) -> None:
+    name, _, value = condition.partition("=")
+    file = tmp_path / "record.json"
+    shown = invoke(
+        *("-m", tiny_path, "--arm", "patched,wait=yield", "-p", 0, "-n", 64, "--rounds", 1, "--warmup", 0, "--no-aa"),
+        *("--sample-seconds", 0.2, "--idle-seconds", 0, f"--{name}", value, "--json", file),
+    )
+    assert shown.exit_code == 0, shown.output
+    (cell,) = json.loads(file.read_text())["cells"]
+    assert cell["condition"]["name"] == condition
+    assert cell["not_run"] is None

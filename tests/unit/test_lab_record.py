@@ -1,179 +1,146 @@
-"""Records: their shape, their schema, the way they reach the disk, and the warnings in them."""
+"""Records: their shape, their schema, the way to the disk and back."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+from lab_world import FACTS, World, experiment
 
 from llamasmith.errors import LabError
+from llamasmith.lab.archive import read_record
 from llamasmith.lab.arm import AA_NAME, Arm
-from llamasmith.lab.diagnose import diagnose
-from llamasmith.lab.outputs import first_difference
-from llamasmith.lab.plan import Experiment, Metric
+from llamasmith.lab.condition import IDLE, Condition
+from llamasmith.lab.process import WorkerDied
 from llamasmith.lab.record import build_record, check_writable, json_schema, write_record
-from llamasmith.lab.results import ArmResult, Results, Sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llamasmith.lab.results import Results
 
 pytest.importorskip("scipy")
 
-FACTS: dict[str, Any] = {
-    "machine": {"cpu_model": "Some CPU", "cpus_logical": 2, "load_average": [0.1, 0.1, 0.1]},
-    "build": {"pin": "p"},
-    "model": {"file": "m.gguf", "bytes": 4, "sha256": "0" * 64},
-    "packages": {},
-    "thread_budget": {"budget": 2, "reasons": []},
-    "environment": {"cleared": {}},
-}
+# Every measurement takes a little longer or shorter than the one before.
+NOISE = (1.0, 1.01, 0.99, 1.004, 0.997)
 
 
-def sample(rate: float, index: int, *, metric: str = "tg", **change: Any) -> Sample:
-    options: dict[str, Any] = {
-        "position": 0,
-        "warmup": index == 0,
-        "cpu_seconds": 1.0,
-        "waited_seconds": 0.1,
-        "quiet": True,
-    }
-    return Sample(metric=metric, round=index, tokens=64, seconds=(64 / rate,), **options | change)
+def measured(**change: Any) -> Results:
+    world = World({"a": 100.0, "b": 120.0, AA_NAME: 100.0}, noise=NOISE)
+    return world.run(experiment(**{"aa": True, "rounds": 6, **change}))
 
 
-def results(rates: dict[str, list[float]], *, outputs: dict[str, list[int]] | None = None, **settings: Any) -> Results:
-    """Arms with these values of ``tg``, of which the first is warm-up; all in the same settings."""
-    names = [name for name in rates if name != AA_NAME]
-    plan = Experiment(
-        model=Path("m.gguf"),
-        arms=tuple(Arm(name, "patched", {"n_threads": 2, **settings.get(name, {})}) for name in names),
-        metrics=(Metric("tg", 64),),
-        rounds=max(len(values) for values in rates.values()) - 1,
-        aa=AA_NAME in rates,
-        command=("llamasmith", "ab"),
-    )
-    arms = [ArmResult(arm, facts={"n_vocab": 9, "build": {"pin": "p"}}) for arm in plan.all_arms()]
-    for arm in arms:
-        arm.samples = [sample(rate, index) for index, rate in enumerate(rates[arm.name])]
-        tokens = (outputs or {}).get(arm.name, [1, 2, 3])
-        arm.outputs = {"tokens": tokens, "logits_sha256": "a" if tokens == [1, 2, 3] else "b"}
-    return Results(plan, arms, "2026-01-02T00:00:00+00:00", facts=dict(FACTS), repeats={"tg": 1}, complete=True)
-
-
-STEADY = [50.0, 100.0, 101.0, 99.0, 100.0, 102.0]
-FASTER = [50.0, 120.0, 121.0, 119.0, 121.0, 122.0]
+def valid(record: dict[str, Any]) -> dict[str, Any]:
+    """As a reader gets it."""
+    again: dict[str, Any] = json.loads(json.dumps(record, allow_nan=False))
+    jsonschema.validate(again, json_schema())
+    return again
 
 
 def test_the_shape_that_others_rely_on() -> None:
-    record = build_record(results({"a": STEADY, "b": FASTER, AA_NAME: STEADY}))
-    jsonschema.validate(record, json_schema())
-    assert record["schema"] == "llamasmith.record/1"
-    assert [(arm["name"], arm["engine"], arm["settings"]) for arm in record["arms"]] == [
-        ("a", "patched", {"n_threads": 2}),
-        ("b", "patched", {"n_threads": 2}),
-        (AA_NAME, "patched", {"n_threads": 2}),
+    record = valid(build_record(measured()))
+    assert record["schema"] == "llamasmith.record/2"
+    (cell,) = record["cells"]
+    assert cell["condition"] == {"name": "idle", "neighbours": 0, "oversubscribe": 1, "quota": None, "sessions": 1}
+    assert [(arm["name"], arm["engine"], arm["repeats_first"]) for arm in cell["arms"]] == [
+        ("a", "patched", False),
+        ("b", "patched", False),
+        (AA_NAME, "patched", True),
     ]
-    assert record["conditions"] == [{"name": "idle"}]
-    found = record["metrics"]["tg"]
-    assert found["unit"] == "tokens/s"
-    assert found["samples"]["b"] == pytest.approx(FASTER[1:])
-    assert found["warmup_samples"]["b"] == pytest.approx(FASTER[:1])
-    assert found["median"] == pytest.approx({"a": 100.0, "b": 121.0, AA_NAME: 100.0})
+    assert cell["arms"][0]["settings"]["n_threads"] == 2
+    found = cell["metrics"]["tg10"]
+    assert (found["unit"], found["kind"], found["n_tokens"]) == ("tokens/s", "tg", 10)
+    assert len(found["samples"]["b"]) == 6
+    assert found["median"]["a"] == pytest.approx(100, rel=0.02)
     assert set(found["ratio"]) == {"b", AA_NAME}
     assert found["ratio"]["b"]["low"] <= found["ratio"]["b"]["estimate"] <= found["ratio"]["b"]["high"]
-    assert record["verdict"] == {"tg": {"b": "faster"}}
-    assert record["outputs_equal"] is True
+    assert found["verdict"] == {"b": "faster"}
+    assert found["costs"]["a"]["gigabytes_per_second"] == pytest.approx(5.0, rel=0.02)
+    assert found["costs"]["a"]["roofline_share"] == pytest.approx(0.25, rel=0.02)
     assert record["facts"] == FACTS
-    assert len(record["raw"]["a"]) == len(STEADY)
+    assert record["complete"] is True
+    assert record["command"] == ["llamasmith", "ab", "-m", "m.gguf"]
+    assert len(cell["arms"][0]["raw"]) == 2 * 7
+    assert 0 < record["spent_seconds"]["overhead"] < 1
+
+
+def test_outputs_of_arms_that_must_agree() -> None:
+    same = experiment(arms=(Arm("a", "upstream"), Arm("b", "patched")))
+    rates = {"a": 100.0, "b": 120.0}
+    record = valid(build_record(World(rates).run(same)))
+    assert record["outputs_equal"] is True
+    assert record["cells"][0]["outputs"]["logits_identical"] is True
+    record = valid(build_record(World(rates, tokens={"b": [0, 1, 9]}).run(same)))
+    assert record["outputs_equal"] is False
+    assert record["cells"][0]["outputs"]["arms"]["b"]["first_difference"] == 2
+    assert valid(build_record(measured()))["outputs_equal"] is None  # they differ in n_batch
 
 
 def test_under_way_there_are_values_and_no_verdict() -> None:
-    record = build_record(results({"a": STEADY, "b": FASTER}), under_way=True)
-    jsonschema.validate(record, json_schema())
-    assert record["verdict"] == {"tg": {"b": None}}
-    assert record["metrics"]["tg"]["ratio"]["b"]["low"] is None
+    saved: list[dict[str, Any]] = []
+    world = World({"a": 100.0, "b": 120.0})
+    world.run(experiment(), save=lambda found: saved.append(valid(build_record(found, under_way=True))))
+    assert len(saved) == 6
+    assert saved[0]["complete"] is False
+    metric = saved[3]["cells"][0]["metrics"]["tg10"]
+    assert metric["verdict"] == {"b": None}
+    assert metric["ratio"]["b"]["low"] is None
+    assert metric["ratio"]["b"]["estimate"] == pytest.approx(1.2)
+
+
+def test_what_was_not_in_force_has_no_verdict() -> None:
+    record = valid(build_record(measured(conditions=(Condition(quota=1.0),))))
+    (cell,) = record["cells"]
+    assert cell["not_in_force"].startswith("The quota of 1 CPUs has never stopped an arm")
+    assert cell["metrics"]["tg10"]["verdict"] == {"b": None}
+    assert any("was not in force" in text for text in record["warnings"])
+
+
+def test_a_cell_that_was_not_run_is_in_the_record() -> None:
+    world = World({"a": 100.0, "b": 100.0}, cannot={"quota=1": "No quota can be set."})
+    record = valid(build_record(world.run(experiment(conditions=(IDLE, Condition(quota=1.0))))))
+    assert record["cells"][1]["not_run"] == "No quota can be set."
+    assert record["cells"][1]["outputs"] is None
+    assert record["complete"] is True
+    assert "quota=1: not run. No quota can be set." in record["warnings"]
 
 
 def test_an_arm_without_a_value_is_in_the_record() -> None:
-    found = results({"a": STEADY, "b": [100.0]})
-    found.arms[1].ended = "The arm 'b' was ended by signal 11.\nIts last words:\n  oh"
-    record = build_record(found)
-    jsonschema.validate(record, json_schema())
-    assert record["metrics"]["tg"]["median"]["b"] is None
-    assert record["metrics"]["tg"]["ratio"] == {}
-    assert "b ended early: The arm 'b' was ended by signal 11." in record["warnings"]
-
-
-def test_a_record_of_another_shape_is_refused_by_the_schema() -> None:
-    record = build_record(results({"a": STEADY}))
-    for broken in (
-        record | {"schema": "llamasmith.record/2"},
-        record | {"arms": []},
-        record | {"verdict": {"tg": {"a": "best"}}},
-    ):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(broken, json_schema())
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+    world = World({"a": 100.0, "b": 100.0}, disasters={("b", 0): WorkerDied("It died.\nIts last words:\n  oh")})
+    record = valid(build_record(world.run(experiment())))
+    metric = record["cells"][0]["metrics"]["tg10"]
+    assert metric["median"]["b"] is None
+    assert metric["ratio"] == {}
+    assert record["complete"] is False
+    assert "b ended early: It died." in record["cells"][0]["warnings"]
 
 
 def test_the_build_of_another_environment_is_told_apart() -> None:
-    found = results({"a": STEADY, "b": STEADY})
-    found.arms[1] = ArmResult(Arm("b", "patched", python="elsewhere"), facts={"build": {"pin": "q"}})
-    assert build_record(found)["facts"]["builds"] == {"b": {"pin": "q"}}
+    arms = (Arm("a", "patched"), Arm("b", "patched", python="elsewhere"))
+    record = valid(build_record(World({"a": 100.0, "b": 100.0}).run(experiment(arms=arms))))
+    assert record["facts"]["builds"] == {"b": {"pin": "p"}}
+    assert all("build" not in arm["facts"] for arm in record["cells"][0]["arms"])
 
 
-@pytest.mark.parametrize(
-    ("outputs", "settings", "equal"),
-    [
-        ({}, {}, True),
-        ({"b": [1, 2, 4]}, {}, False),
-        ({AA_NAME: [1, 2]}, {}, False),
-        ({"b": [1, 2, 4]}, {"b": {"n_threads": 1}}, None),
-        ({AA_NAME: [1, 2]}, {"b": {"n_threads": 1}}, False),
-    ],
-)
-def test_outputs_are_compared_where_they_must_agree(
-    outputs: dict[str, list[int]], settings: dict[str, Any], equal: bool | None
-) -> None:
-    record = build_record(results({"a": STEADY, "b": STEADY, AA_NAME: STEADY}, outputs=outputs, **settings))
-    jsonschema.validate(record, json_schema())
-    assert record["outputs_equal"] is equal
-    assert record["outputs"]["arms"]["b"]["first_difference"] == (2 if "b" in outputs else None)
-
-
-def test_one_arm_alone_has_nothing_to_agree_with() -> None:
-    assert build_record(results({"a": STEADY}))["outputs_equal"] is None
-    assert build_record(results({"a": STEADY, AA_NAME: STEADY}))["outputs_equal"] is None
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "index"), [([1], [1], None), ([1, 2], [1, 3], 1), ([1], [1, 2], 1), ([], [], None)]
-)
-def test_first_difference(one: list[int], other: list[int], index: int | None) -> None:
-    assert first_difference(one, other) == index
-
-
-def test_a_quiet_experiment_has_no_warnings() -> None:
-    assert diagnose(results({"a": STEADY, "b": FASTER})) == []
-
-
-def test_every_warning_names_its_cause() -> None:
-    found = results({"a": [100.0, 60.0, 100.0, 101.0, 160.0]}, a={"n_threads": 4})
-    found.facts["machine"] = {"load_average": [1.5, 1.0, 1.0], "cpus_logical": 2}
-    found.arms[0].samples[2] = sample(1000.0, 2, quiet=False, disturbed_by=("b", "b"))
-    text = "\n".join(diagnose(found))
-    for cause in (
-        "Too few rounds (4)",
-        "load average was 1.50 on 2 CPUs",
-        "4 threads on a budget of 2",
-        "Use --warmup 2",
-        "First values up to",
-        "Values scatter by up to",
-        "(a tg)",
-        "1 of 4 samples are shorter than 0.2 s",
-        "Before 1 of 4 samples",
-        "During 1 of 4 samples an arm that had nothing to do used the CPU (b)",
+def test_a_record_of_another_shape_is_refused_by_the_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    record = valid(build_record(measured()))
+    for broken in (
+        record | {"schema": "llamasmith.record/1"},
+        record | {"cells": []},
+        record | {"facts": {}},
+        {name: value for name, value in record.items() if name != "plan"},
     ):
-        assert cause in text
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, json_schema())
+    record["cells"][0]["metrics"]["tg10"]["verdict"]["b"] = "best"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(record, json_schema())
+
+
+# Files.
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -206,3 +173,37 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     check_writable(file)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_record_is_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    record = build_record(measured())
+    write_record(file, record)
+    assert read_record(file) == json.loads(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON file"),
+        ("[]", "is no record of llamasmith"),
+        ('{"schema": "other/2"}', "is no record of llamasmith"),
+        ('{"schema": "llamasmith.record/x"}', "is no record of llamasmith"),
+        ('{"schema": "llamasmith.record/3"}', "was written by a newer llamasmith (llamasmith.record/3"),
+        ('{"schema": "llamasmith.record/1"}', "was written by an earlier llamasmith"),
+        ('{"schema": "llamasmith.record/2"}', "is broken at $"),
+        ("\udcff", "is no JSON file"),
+    ],
+)
+def test_a_file_that_is_no_record_is_told(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "r.json"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(LabError) as caught:
+        read_record(file)
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(LabError, match="cannot be read"):
+            read_record(path)

@@ -14,6 +14,7 @@ from .ab import ab
 from .console import print_error
 from .doctor import doctor
 from .generate import generate
+from .lab import app as lab
 from .patches import app as patches
 from .pull import pull
 
@@ -48,6 +49,7 @@ app.command()(doctor)
 app.command()(pull)
 app.command()(generate)
 app.command()(ab)
+app.add_typer(lab)
 app.add_typer(patches)
 
 

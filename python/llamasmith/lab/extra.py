@@ -13,7 +13,7 @@ INSTALL_COMMAND = 'pip install "llamasmith[bench]"'
 
 
 def need(module: str) -> Any:
-    """Imports `module` (of scipy or psutil), or raises MissingDependency with the install command."""
+    """Imports `module` of one of the extra's packages, or raises MissingDependency with the install command."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -27,5 +27,5 @@ def need(module: str) -> Any:
 
 def check_dependencies() -> None:
     """Raises MissingDependency before anything is measured, rather than after it."""
-    for module in ("psutil", "scipy"):
+    for module in ("psutil", "scipy", "jsonschema", "matplotlib", "jinja2"):
         need(module)

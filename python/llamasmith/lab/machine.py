@@ -9,26 +9,33 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..build import build_info
 from ..errors import ModelNotFound
+from ..hub import cache_folder
 from ..threads import thread_budget
-from .environment import deciding
 from .extra import need
+from .roofline import roofline
+from .worker import deciding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["facts", "machine_facts", "model_facts", "package_versions"]
+__all__ = ["facts", "machine_facts", "model_facts", "package_versions", "read_bandwidth"]
 
 _PACKAGES = ("llamasmith", "numpy", "scipy", "psutil")
 _CHUNK_BYTES = 8 << 20
+_BUSY_SECONDS = 0.3
 
 
 def facts(
     model: Path, environment: Mapping[str, str], on_bytes: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Any]:
     """Everything known before a worker starts; `on_bytes` follows the hashing of the model file (done, total)."""
+    budget = thread_budget()
     return {
         "machine": machine_facts(),
+        "build": build_info().asdict(),
+        "thread_budget": {"budget": budget.budget, "reasons": list(budget.reasons)},
         "model": model_facts(model, on_bytes),
         "packages": package_versions(),
         "environment": {"cleared": deciding(environment)},
@@ -48,12 +55,18 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "governor": _read(frequency / "scaling_governor"),
         "affinity": affinity,
+        "busy_cpus": _busy_cpus(psutil),
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "cgroup_quota_cpus": thread_budget(root).quota,
         "memory_bytes": psutil.virtual_memory().total,
         "libc": " ".join(platform.libc_ver()).strip() or None,
         "python": platform.python_version(),
     }
+
+
+def read_bandwidth(machine: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the thread budget's threads can read from memory together: see `roofline`."""
+    return roofline(machine, thread_budget().budget, cache_folder())
 
 
 def model_facts(path: Path, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str | int]:
@@ -81,6 +94,12 @@ def package_versions() -> dict[str, str | None]:
             return None
 
     return {name: installed(name) for name in _PACKAGES}
+
+
+def _busy_cpus(psutil: Any) -> float:
+    """How many CPUs all programs use just now; the load average remembers what ended a minute ago."""
+    shares = psutil.cpu_percent(_BUSY_SECONDS, percpu=True)
+    return float(sum(shares)) / 100
 
 
 def _cpu_model(root: Path) -> str | None:

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidOption
-from .arm import AA_NAME, Arm, Value
+from .arm import AA_NAME, Arm, check_distinct
+from .condition import IDLE, Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["MIN_SAMPLE_SECONDS", "Experiment", "Metric", "common_settings", "order", "repeats_for"]
+    from .keys import Value
+
+__all__ = [
+    "MIN_SAMPLE_SECONDS",
+    "SAMPLE_LIMIT_SECONDS",
+    "Experiment",
+    "Metric",
+    "Quality",
+    "common_settings",
+    "order",
+    "parse_metric",
+    "repeats_for",
+]
+
+_UNITS = {"pp": "tokens/s", "tg": "tokens/s", "ttft": "ms"}
 
 MIN_SAMPLE_SECONDS = 0.2
 """A sample shorter than this is ruled by the scheduler's time slices and the clock's steps (LAB method, rule 3)."""
+
+SAMPLE_SECONDS = 0.8
+"""What a sample lasts unless asked otherwise: before each one, threads that still poll cost about 0.13 s of waiting."""
+
+SAMPLE_LIMIT_SECONDS = 10.0
+"""Where an arm is slower by orders of magnitude, a sample ends early: its rate is known well enough by then."""
 
 # Calibration runs once; without a margin every second sample would end a little below the minimum.
 _MARGIN = 1.25
@@ -28,50 +50,158 @@ _CTX_STEP = 256  # llama.cpp rounds n_ctx up to a multiple of this
 
 @dataclass(frozen=True)
 class Metric:
-    """``pp``: prompt processing of `n` tokens; ``tg``: generation of `n` tokens. Both in tokens per second."""
+    """What is measured, for `n` tokens.
 
-    name: str
+    ``pp``: prompt processing, tokens per second. ``tg``: generation, tokens per second. ``ttft``: time to first token,
+    milliseconds.
+    """
+
+    kind: str
     n: int
-    unit: str = "tokens/s"
+
+    def __post_init__(self) -> None:
+        if self.kind not in _UNITS:
+            raise InvalidOption(f"The metric is {self.kind!r}. Allowed: {', '.join(_UNITS)}.")
+        if self.n < 1:
+            raise InvalidOption(f"The metric {self.kind} has {self.n} tokens; at least 1 is needed.")
+
+    @property
+    def name(self) -> str:
+        """``pp128``, ``tg64``, ..."""
+        return f"{self.kind}{self.n}"
+
+    @property
+    def unit(self) -> str:
+        return _UNITS[self.kind]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.kind != "ttft"
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that the context must hold."""
+        return self.n + 1 if self.kind != "tg" else _PROMPT_ROOM + self.n + 1
+
+
+def parse_metric(text: str) -> Metric:
+    """A metric from its name: ``pp128``. Raises InvalidOption."""
+    found = re.fullmatch(r"([a-z]+)(\d+)", text)
+    if found is None:
+        raise InvalidOption(f"The metric is {text!r}; write it as pp128, tg64 or ttft128.")
+    return Metric(found[1], int(found[2]))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A text over which token distributions are compared: `n_tokens` of it, in chunks of `chunk` tokens."""
+
+    text: Path
+    n_tokens: int = 1024
+    chunk: int = 512
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides how an experiment runs. `warmup` and `rounds` count samples per arm and metric."""
+    """Everything that decides how an experiment runs. `warmup` and `rounds` count samples per arm and metric.
+
+    `model` is the file; `model_name` what the user called it. `defaults` are the settings of arms that leave them
+    open. After the last round each arm is watched for `idle_seconds` of doing nothing.
+    """
 
     model: Path
     arms: tuple[Arm, ...]
     metrics: tuple[Metric, ...]
-    rounds: int = 5
-    warmup: int = 1
+    conditions: tuple[Condition, ...] = (IDLE,)
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    rounds: int = 10
+    warmup: int = 2
     seed: int = 0
     aa: bool = True
     n_outputs: int = 64
-    min_sample_seconds: float = MIN_SAMPLE_SECONDS
+    sample_seconds: float = SAMPLE_SECONDS
+    idle_seconds: float = 5.0
+    quality: Quality | None = None
+    name: str = "ab"
+    question: str = ""
+    model_name: str = ""
     command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.arms:
             raise InvalidOption("An experiment needs at least one arm.")
-        if not self.metrics or any(metric.n < 1 for metric in self.metrics):
+        if not self.metrics:
             raise InvalidOption("Nothing to measure: give -p (prompt) or -n (generated) at least 1 token.")
+        for what, count in (("metrics", len(set(self.metrics))), ("conditions", len(set(self.conditions)))):
+            if count != len(getattr(self, what)):
+                raise InvalidOption(f"Two {what} are the same; name each once.")
         if self.rounds < 1:
             raise InvalidOption(f"rounds is {self.rounds}; at least 1 is needed, and 5 for a usable interval.")
         if self.warmup < 0:
             raise InvalidOption(f"warmup is {self.warmup}; it cannot be negative.")
         if self.n_outputs < 1:
             raise InvalidOption(f"n_outputs is {self.n_outputs}; comparing outputs needs at least 1 token.")
+        if not self.sample_seconds >= MIN_SAMPLE_SECONDS:
+            raise InvalidOption(
+                f"A sample of {self.sample_seconds:g} s is ruled by the scheduler; at least {MIN_SAMPLE_SECONDS:g} s."
+            )
+        for condition in self.conditions:
+            check_distinct(self.arms_under(condition, aa=False))
 
-    def all_arms(self) -> tuple[Arm, ...]:
-        """The arms, and last the repetition of the first one unless it was declined."""
-        return (*self.arms, replace(self.arms[0], name=AA_NAME)) if self.aa else self.arms
+    def arms_under(self, condition: Condition, *, aa: bool | None = None) -> tuple[Arm, ...]:
+        """The arms as they run under `condition`; last the repetition of the first one unless it was declined."""
+        defaults = condition.defaults(self.defaults)
+        arms = tuple(arm.with_defaults(defaults) for arm in self.arms)
+        return (*arms, replace(arms[0], name=AA_NAME)) if (self.aa if aa is None else aa) else arms
+
+    def plan(self) -> dict[str, Any]:
+        """All of it ready for JSON; `from_plan` is the way back."""
+        plain = {name: getattr(self, name) for name in _PLAIN_FIELDS}
+        quality = None if self.quality is None else asdict(self.quality) | {"text": str(self.quality.text)}
+        return plain | {
+            "model": self.model_name or str(self.model),
+            "arms": [arm.asdict() for arm in self.arms],
+            "metrics": [metric.name for metric in self.metrics],
+            "conditions": [condition.asdict() for condition in self.conditions],
+            "defaults": dict(self.defaults),
+            "quality": quality,
+        }
+
+    @classmethod
+    def from_plan(cls, plan: Mapping[str, Any], resolve: Callable[[str], Path], command: Sequence[str]) -> Experiment:
+        """The experiment of a record's plan; `resolve` finds the file of a model's name."""
+        quality = plan["quality"]
+        return cls(
+            model=resolve(plan["model"]),
+            model_name=plan["model"],
+            arms=tuple(Arm.from_dict(arm) for arm in plan["arms"]),
+            metrics=tuple(parse_metric(name) for name in plan["metrics"]),
+            conditions=tuple(Condition.from_dict(condition) for condition in plan["conditions"]),
+            defaults=plan["defaults"],
+            quality=None if quality is None else Quality(**{**quality, "text": Path(quality["text"])}),
+            command=tuple(command),
+            **{name: plan[name] for name in _PLAIN_FIELDS},
+        )
+
+
+_PLAIN_FIELDS = (
+    "name",
+    "question",
+    "rounds",
+    "warmup",
+    "seed",
+    "aa",
+    "n_outputs",
+    "sample_seconds",
+    "idle_seconds",
+)
 
 
 def common_settings(
-    *, n_threads: int, n_prompt: int, n_gen: int, flash_attn: str = "auto", n_outputs: int = 64
+    metrics: Sequence[Metric], *, n_threads: int, flash_attn: str = "auto", n_outputs: int = 64
 ) -> dict[str, Value]:
     """What every arm has unless it says otherwise; written out, so that a record tells all of it."""
-    needed = max(n_prompt, _PROMPT_ROOM + max(n_gen + 1, n_outputs))
+    needed = max([_PROMPT_ROOM + n_outputs, *(metric.n_ctx for metric in metrics)])
     return {
         "n_threads": n_threads,
         "n_ctx": math.ceil(needed / _CTX_STEP) * _CTX_STEP,

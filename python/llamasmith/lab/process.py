@@ -16,6 +16,7 @@ from ..errors import LabError
 from .arm import Arm
 from .environment import worker_environment
 from .extra import need
+from .worker import bootstrap
 
 __all__ = ["Spawner", "Worker", "WorkerDied", "WorkerProcess", "WorkerRefused", "cpu_seconds_of", "spawn"]
 
@@ -158,5 +159,4 @@ def cpu_seconds_of(pid: int) -> float:
 
 def spawn(arm: Arm) -> Worker:
     """Starts the worker of an arm, by its own interpreter if it has one."""
-    command = [arm.python or sys.executable, "-m", "llamasmith.lab.worker"]
-    return WorkerProcess(arm.name, command, worker_environment(arm, os.environ))
+    return WorkerProcess(arm.name, bootstrap(arm.python or sys.executable), worker_environment(arm, os.environ))

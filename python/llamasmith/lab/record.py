@@ -11,17 +11,21 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
-from .diagnose import diagnose
+from .arm import AA_NAME
+from .costs import costs
+from .diagnose import diagnose, diagnose_cell
 from .outputs import compare_outputs
+from .results import ArmResult, CellResult, Results, Sample
 from .stats import Ratio, ratio, round_ratios, verdict
 
 if TYPE_CHECKING:
-    from .plan import Metric
-    from .results import ArmResult, Results, Sample
+    from collections.abc import Mapping
 
-__all__ = ["SCHEMA", "build_record", "check_writable", "json_schema", "write_record"]
+    from .plan import Experiment, Metric
 
-SCHEMA = "llamasmith.record/1"
+__all__ = ["SCHEMA", "build_record", "check_writable", "json_schema", "restore_results", "write_record"]
+
+SCHEMA = "llamasmith.record/2"
 
 
 def json_schema() -> dict[str, Any]:
@@ -34,61 +38,72 @@ def json_schema() -> dict[str, Any]:
 def build_record(results: Results, *, under_way: bool = False) -> dict[str, Any]:
     """The record of what was found. While the experiment is `under_way`, intervals and verdicts are left out."""
     experiment = results.experiment
-    ratios = {metric.name: _ratios(results, metric.name, under_way) for metric in experiment.metrics}
-    noise = {name: found.get(results.noise.name) if results.noise else None for name, found in ratios.items()}
-    outputs = compare_outputs(results)
+    cells = [_cell(results, cell, under_way) for cell in results.cells]
+    equal = [cell["outputs"]["equal"] for cell in cells if cell["outputs"] is not None]
     return {
         "schema": SCHEMA,
+        "name": experiment.name,
+        "question": experiment.question,
         "started": results.started,
         "complete": results.complete,
         "interrupted": results.interrupted,
         "command": list(experiment.command),
-        "arms": [_arm(arm) for arm in results.arms],
-        "conditions": [{"name": "idle"}],
-        "rounds": experiment.rounds,
-        "warmup": experiment.warmup,
-        "seed": experiment.seed,
-        "repeats": dict(results.repeats),
-        "calibration": results.calibration,
-        "min_sample_seconds": experiment.min_sample_seconds,
-        "metrics": {metric.name: _metric(results, metric, ratios[metric.name]) for metric in experiment.metrics},
-        "verdict": {
-            name: {
-                arm.name: None if under_way else verdict(found[arm.name], noise[name])
-                for arm in results.arms
-                if arm.name in found and not arm.is_noise
-            }
-            for name, found in ratios.items()
-        },
-        "outputs_equal": outputs["equal"],
-        "outputs": outputs,
-        "raw": {arm.name: [_sample(sample) for sample in arm.samples] for arm in results.arms},
+        "plan": experiment.plan(),
+        "outputs_equal": False if False in equal else (True if True in equal else None),
+        "cells": cells,
         "facts": _facts(results),
+        "spent_seconds": _spent(results),
         "warnings": diagnose(results),
     }
 
 
-def _ratios(results: Results, metric: str, under_way: bool) -> dict[str, Ratio]:
-    baseline, found = results.baseline.rates(metric), {}
-    for arm in results.arms[1:]:
-        pairs = round_ratios(arm.rates(metric), baseline)
-        if pairs:
-            found[arm.name] = Ratio(median(pairs)) if under_way else ratio(pairs, results.experiment.seed)
-    return found
-
-
-def _metric(results: Results, metric: Metric, ratios: dict[str, Ratio]) -> dict[str, Any]:
-    samples = {arm.name: arm.rates(metric.name) for arm in results.arms}
+def _cell(results: Results, cell: CellResult, under_way: bool) -> dict[str, Any]:
+    metrics = {metric.name: _metric(results, cell, metric, under_way) for metric in results.experiment.metrics}
     return {
-        "unit": metric.unit,
-        "n_tokens": metric.n,
-        "samples": samples,
-        "warmup_samples": {arm.name: arm.rates(metric.name, warmup=True) for arm in results.arms},
-        "median": {name: median(rates) if rates else None for name, rates in samples.items()},
-        "ratio": {
-            name: {"estimate": found.estimate, "low": found.low, "high": found.high} for name, found in ratios.items()
-        },
+        "condition": cell.condition.asdict(),
+        "complete": cell.complete,
+        "finished": cell.finished,
+        "not_run": cell.not_run,
+        "in_force": cell.in_force,
+        "not_in_force": cell.not_in_force,
+        "repeats": dict(cell.repeats),
+        "calibration": cell.calibration,
+        "outputs": compare_outputs(cell, results.experiment.n_outputs) if cell.has_samples else None,
+        "arms": [_arm(arm) for arm in cell.arms],
+        "metrics": metrics,
+        "warnings": diagnose_cell(results.experiment, cell, results.facts),
     }
+
+
+def _metric(results: Results, cell: CellResult, metric: Metric, under_way: bool) -> dict[str, Any]:
+    ratios = {arm.name: found for arm in cell.arms[1:] if (found := _ratio(results, cell, arm, metric, under_way))}
+    noise = ratios.get(cell.noise.name) if cell.noise else None
+    values = {arm.name: list(arm.values(metric).values()) for arm in cell.arms}
+    return {
+        "kind": metric.kind,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "n_tokens": metric.n,
+        "samples": values,
+        "median": {name: median(of) if of else None for name, of in values.items()},
+        "ratio": {
+            name: {"estimate": found.estimate, "low": found.low, "high": found.high, "rounds": found.rounds}
+            for name, found in ratios.items()
+        },
+        "verdict": {
+            name: None if under_way or cell.not_in_force else verdict(found, noise, metric.higher_is_better)
+            for name, found in ratios.items()
+            if noise is None or name != AA_NAME
+        },
+        "costs": {arm.name: costs(arm, metric, results.facts) for arm in cell.arms},
+    }
+
+
+def _ratio(results: Results, cell: CellResult, arm: ArmResult, metric: Metric, under_way: bool) -> Ratio | None:
+    pairs = round_ratios(arm.values(metric), cell.baseline.values(metric))
+    if not pairs:
+        return None
+    return Ratio(median(pairs)) if under_way else ratio(pairs, results.experiment.seed)
 
 
 def _arm(result: ArmResult) -> dict[str, Any]:
@@ -100,28 +115,39 @@ def _arm(result: ArmResult) -> dict[str, Any]:
         "repeats_first": result.is_noise,
         "ended": result.ended,
         "facts": {name: value for name, value in result.facts.items() if name not in ("build", "thread_budget")},
+        "idle_cpu_seconds": result.idle_cpu_seconds,
+        "quality": result.quality,
+        "outputs": result.outputs,
+        "raw": [sample.asdict() for sample in result.samples],
     }
 
 
 def _facts(results: Results) -> dict[str, Any]:
     # An arm from another environment has another build; the others share the one that all facts speak of.
-    builds = {arm.name: arm.facts["build"] for arm in results.arms if arm.arm.python and "build" in arm.facts}
+    arms = [arm for cell in results.cells for arm in cell.arms]
+    builds = {arm.name: arm.facts["build"] for arm in arms if arm.arm.python and "build" in arm.facts}
     return results.facts | ({"builds": builds} if builds else {})
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
-    return {
-        "metric": sample.metric,
-        "round": sample.round,
-        "position": sample.position,
-        "warmup": sample.warmup,
-        "tokens": sample.tokens,
-        "seconds": list(sample.seconds),
-        "cpu_seconds": sample.cpu_seconds,
-        "waited_seconds": sample.waited_seconds,
-        "quiet": sample.quiet,
-        "disturbed_by": list(sample.disturbed_by),
-    }
+def _spent(results: Results) -> dict[str, float | None]:
+    """Seconds; ``overhead`` is the share of the wall time that neither measured nor warmed up."""
+    wall, measuring = results.spent.get("wall", 0.0), results.spent.get("measuring", 0.0)
+    return dict(results.spent) | {"overhead": 1 - measuring / wall if wall > 0 else None}
+
+
+def restore_results(record: Mapping[str, Any], experiment: Experiment) -> Results:
+    """What a record holds, for `runner.resume()`."""
+    results = Results.empty(experiment, record["started"], record["facts"])
+    results.spent = {name: value for name, value in record["spent_seconds"].items() if name != "overhead"}
+    for cell, kept in zip(results.cells, record["cells"], strict=True):
+        cell.finished, cell.not_run, cell.in_force = kept["finished"], kept["not_run"], kept["in_force"]
+        cell.not_in_force = kept["not_in_force"]
+        cell.repeats, cell.calibration = kept["repeats"], kept["calibration"]
+        for arm, fields in zip(cell.arms, kept["arms"], strict=True):
+            arm.facts, arm.ended, arm.outputs = fields["facts"], fields["ended"], fields["outputs"]
+            arm.idle_cpu_seconds, arm.quality = fields["idle_cpu_seconds"], fields["quality"]
+            arm.samples = [Sample.from_dict(sample) for sample in fields["raw"]]
+    return results
 
 
 def check_writable(path: Path) -> None:

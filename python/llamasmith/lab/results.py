@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .arm import AA_NAME, Arm
 
 if TYPE_CHECKING:
-    from .plan import Experiment
+    from collections.abc import Mapping
 
-__all__ = ["ArmResult", "Results", "Sample"]
+    from .condition import Condition
+    from .plan import Experiment, Metric
+
+__all__ = ["ArmResult", "CellResult", "Results", "Sample"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: `tokens` per repeat, and the `seconds` of each repeat.
+    """One measurement: the `tokens` of all repeats, and the `seconds` of each.
 
-    `waited_seconds` passed until the other processes were quiet; `quiet` is false if they never were. `disturbed_by`
-    names arms that used the CPU during the sample although they had nothing to do.
+    `usage` is what the process has used for it (see `worker.usage`), None where it cannot know. `throttled_seconds` is
+    the time that a cgroup's quota has stopped the arms, None where no quota is known. `waited_seconds` passed until the
+    other processes were quiet; `quiet` is false if they never were. `disturbed_by` names arms that used the CPU during
+    the sample although they had nothing to do.
     """
 
     metric: str
@@ -27,25 +32,43 @@ class Sample:
     warmup: bool
     tokens: int
     seconds: tuple[float, ...]
-    cpu_seconds: float
+    usage: Mapping[str, float] | None
+    throttled_seconds: float | None
     waited_seconds: float
     quiet: bool
     disturbed_by: tuple[str, ...] = ()
+    overlap: float | None = None
 
-    @property
-    def rate(self) -> float:
-        """Tokens per second."""
-        return self.tokens * len(self.seconds) / sum(self.seconds)
+    def value(self, metric: Metric) -> float:
+        """In the metric's unit: tokens per second of the whole sample, or milliseconds of a repeat."""
+        total = sum(self.seconds)
+        return total / len(self.seconds) * 1e3 if metric.unit == "ms" else self.tokens / total
+
+    def asdict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self) | {"seconds": list(self.seconds), "disturbed_by": list(self.disturbed_by)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Sample:
+        """The sample that `asdict()` described."""
+        return cls(
+            **{**fields, "seconds": tuple(fields["seconds"]), "disturbed_by": tuple(fields["disturbed_by"])},
+        )
 
 
 @dataclass
 class ArmResult:
-    """One arm and all that it gave. `ended` says why it ended before its last round; None if it did not."""
+    """One arm and all that it gave. `ended` says why it ended before its last round; None if it did not.
+
+    `idle_cpu_seconds` is what the process used in the seconds after its last round, with nothing to do.
+    """
 
     arm: Arm
     facts: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] | None = None
     samples: list[Sample] = field(default_factory=list)
+    idle_cpu_seconds: float | None = None
+    quality: dict[str, Any] | None = None
     ended: str | None = None
 
     @property
@@ -58,23 +81,41 @@ class ArmResult:
         """Whether this is the repetition of the first arm."""
         return self.arm.name == AA_NAME
 
-    def rates(self, metric: str, *, warmup: bool = False) -> list[float]:
-        """Tokens per second of the samples that count, or of those that only warmed up."""
-        return [sample.rate for sample in self.samples if sample.metric == metric and sample.warmup == warmup]
+    def counted(self, metric: Metric) -> list[Sample]:
+        """The samples that count, in the order of rounds."""
+        return [sample for sample in self.samples if sample.metric == metric.name and not sample.warmup]
+
+    def values(self, metric: Metric) -> dict[int, float]:
+        """In the metric's unit, by round, of the samples that count; the last one, where a round was begun again."""
+        return {sample.round: sample.value(metric) for sample in self.counted(metric)}
+
+    def has(self, metric: Metric, round_index: int) -> bool:
+        """Whether this round's sample that counts is there already."""
+        return round_index in self.values(metric)
 
 
 @dataclass
-class Results:
-    """An experiment under way or done. `calibration` holds the seconds of one repeat, by metric and arm."""
+class CellResult:
+    """The arms under one condition. `calibration` holds the seconds of one repeat, by metric and arm.
 
-    experiment: Experiment
+    `not_run` says why there is nothing; `in_force` what showed beforehand that the condition holds, `not_in_force` what
+    showed afterwards that it did not. `finished` means that there is nothing left to do: each arm did all rounds or has
+    ended early.
+    """
+
+    condition: Condition
     arms: list[ArmResult]
-    started: str
-    facts: dict[str, Any] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     calibration: dict[str, dict[str, float]] = field(default_factory=dict)
-    interrupted: bool = False
-    complete: bool = False
+    in_force: str = ""
+    not_in_force: str | None = None
+    not_run: str | None = None
+    finished: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Every arm did every round."""
+        return self.finished and all(arm.ended is None for arm in self.arms)
 
     @property
     def baseline(self) -> ArmResult:
@@ -85,3 +126,39 @@ class Results:
     def noise(self) -> ArmResult | None:
         """The arm that repeats the first one, if there is one."""
         return next((arm for arm in self.arms if arm.is_noise), None)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether anything was measured here."""
+        return any(arm.samples for arm in self.arms)
+
+
+@dataclass
+class Results:
+    """An experiment under way or done. `spent` holds seconds by what they were spent on (see `runner`)."""
+
+    experiment: Experiment
+    cells: list[CellResult]
+    started: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @classmethod
+    def empty(cls, experiment: Experiment, started: str, facts: Mapping[str, Any]) -> Results:
+        """Before anything is measured."""
+        cells = [
+            CellResult(condition, [ArmResult(arm) for arm in experiment.arms_under(condition)])
+            for condition in experiment.conditions
+        ]
+        return cls(experiment, cells, started, dict(facts))
+
+    @property
+    def complete(self) -> bool:
+        """Every arm did every round in every cell that could be run."""
+        return all(cell.complete or cell.not_run for cell in self.cells)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether anything was measured."""
+        return any(cell.has_samples for cell in self.cells)

@@ -1,231 +1,120 @@
-"""Runs an experiment: starts a worker for every arm, checks outputs, calibrates, measures in balanced rounds.
+"""Runs an experiment, cell by cell. The clock, the way to sleep, the spawner and what makes conditions are arguments.
 
-The clock, the way to sleep and the spawner are arguments. Nothing here prints; progress goes to a callback.
+Nothing here prints; progress goes to a callback.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
-from .plan import Experiment, Metric, order, repeats_for
-from .process import Spawner, Worker, spawn
-from .protocol import PROTOCOL
-from .quiet import cpu_of, disturbers, wait_until_quiet
-from .results import ArmResult, Results, Sample
+from .cell import CellRun, Tools
+from .events import CellNotRun, Event
+from .process import Spawner, spawn
+from .quality import measure_quality
+from .results import CellResult, Results
+from .surroundings import ConditionNotMet, Create, check_afterwards, create
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["ArmEnded", "Event", "Progress", "run"]
+    from .plan import Experiment
 
-
-@dataclass(frozen=True)
-class Progress:
-    """A step was done. `stage` is ``start``, ``outputs``, ``calibrate`` or ``measure``; `done` of `total` steps of it.
-
-    `value` is what was measured, in tokens per second; `seconds_left` the time until the last round ends.
-    """
-
-    stage: str
-    done: int
-    total: int
-    arm: str
-    metric: str | None = None
-    value: float | None = None
-    seconds_left: float | None = None
+__all__ = ["resume", "run"]
 
 
-@dataclass(frozen=True)
-class ArmEnded:
-    """An arm ended before its last round; the others go on."""
-
-    arm: str
-    reason: str
+def run(experiment: Experiment, *, facts: Mapping[str, Any] | None = None, **options: Any) -> Results:
+    """Runs all rounds of all cells and returns what was found. See `resume()` for `options` and errors."""
+    now: Callable[[], datetime] = options.pop("now", lambda: datetime.now(timezone.utc))
+    return resume(Results.empty(experiment, now().isoformat(timespec="seconds"), facts or {}), **options)
 
 
-Event = Progress | ArmEnded
-
-
-def run(
-    experiment: Experiment,
+def resume(
+    results: Results,
     *,
-    facts: dict[str, Any] | None = None,
     spawner: Spawner = spawn,
+    create: Create = create,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_event: Callable[[Event], None] = lambda event: None,
     save: Callable[[Results], None] = lambda results: None,
-    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> Results:
-    """Runs all rounds and returns what was found.
+    """Runs what is missing of `results`: each cell that is not finished warms up anew and does the rounds that are missing.
 
-    `save` is called after every round. Ctrl-C ends the experiment and returns what there is, marked
-    ``interrupted``. An arm that crashes ends alone. Raises LabError if a worker does not start, or if no arm gives a
-    single value.
+    A round that was broken off is done again by all arms, for pairs are of one time; both values are kept. An arm that
+    has ended stays ended.
+
+    `save` is called after every round. Ctrl-C ends the experiment and returns what there is, marked ``interrupted``. An
+    arm that crashes ends alone; a condition that cannot be created is a cell that was not run. Raises LabError if a
+    worker does not start and nothing has been measured yet, or if no arm gives a single value.
     """
-    arms = [ArmResult(arm) for arm in experiment.all_arms()]
-    results = Results(experiment, arms, now().isoformat(timespec="seconds"), facts=dict(facts or {}))
-    the_run = _Run(results, spawner, clock, sleep, on_event)
+    begin = clock()
+    before = results.spent.get("wall", 0.0)
+
+    def keep_time() -> None:
+        results.spent["wall"] = before + clock() - begin
+
+    def save_all() -> None:
+        keep_time()
+        save(results)
+
+    tools = Tools(spawner, clock, sleep, on_event, save_all, results.spent, lambda: _count(results))
+    results.interrupted = False
     try:
-        the_run.start()
-        the_run.check_outputs()
-        the_run.calibrate()
-        for round_index in range(experiment.warmup + experiment.rounds):
-            the_run.measure_round(round_index)
-            save(results)
-        results.complete = all(arm.ended is None for arm in arms)
+        for cell in results.cells:
+            if not cell.finished:
+                _run_cell(results, cell, tools, create)
     except KeyboardInterrupt:
         results.interrupted = True
-    finally:
-        the_run.close()
-    if not results.interrupted and not any(arm.samples for arm in arms):
-        raise LabError("No arm could measure.\n" + "\n".join(str(arm.ended) for arm in arms))
+    keep_time()
+    if not results.interrupted and not results.has_samples:
+        reasons = [arm.ended for cell in results.cells for arm in cell.arms if arm.ended]
+        reasons += [f"{cell.condition.name}: {cell.not_run}" for cell in results.cells if cell.not_run]
+        raise LabError("No arm could measure.\n" + "\n".join(reasons))
     return results
 
 
-class _Run:
-    """The workers of one experiment, and the steps that use them."""
+def _run_cell(results: Results, cell: CellResult, tools: Tools, create: Create) -> None:
+    cell.not_run = None
+    try:
+        with create(cell.condition) as surroundings:
+            cell_run = CellRun(results.experiment, cell, surroundings, tools)
+            try:
+                cell_run.start()
+                cell_run.check_outputs()
+                cell.in_force = surroundings.start()
+                cell_run.calibrate()
+                cell_run.measure()
+                cell_run.watch_idle()
+                measure_quality(results.experiment, cell, cell_run.ask_distributions)
+                cell.finished = True
+                cell.not_in_force = check_afterwards(cell)
+            finally:
+                cell_run.close(now=not cell.finished)
+    except ConditionNotMet as error:
+        _not_run(cell, str(error), tools)
+    except LabError as error:
+        if not results.has_samples:
+            raise
+        _not_run(cell, str(error), tools)
+    tools.save()
 
-    def __init__(
-        self,
-        results: Results,
-        spawner: Spawner,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
-        on_event: Callable[[Event], None],
-    ) -> None:
-        self._results = results
-        self._experiment = results.experiment
-        self._spawner = spawner
-        self._clock = clock
-        self._sleep = sleep
-        self._on_event = on_event
-        self._workers: dict[str, Worker] = {}
-        self._measuring_since = 0.0
-        self._measured = 0
 
-    def start(self) -> None:
-        """One process per arm, its engine and model loaded. An arm that does not start ends the experiment."""
-        arms = self._results.arms
-        for done, result in enumerate(arms, start=1):
-            worker = self._workers[result.name] = self._spawner(result.arm)
-            spoken = worker.request("hello").get("protocol")
-            if spoken != PROTOCOL:
-                raise LabError(
-                    f"The arm {result.name!r} speaks {spoken!r}, this lab {PROTOCOL!r}: install the same version of "
-                    f"llamasmith in its environment."
-                )
-            result.facts = worker.request(
-                "load",
-                engine=result.arm.engine,
-                model=result.arm.model or str(self._experiment.model),
-                model_options=result.arm.options("model"),
-                session_options=result.arm.options("session"),
-            )
-            self._on_event(Progress("start", done, len(arms), result.name))
-        for name in ("build", "thread_budget"):
-            self._results.facts[name] = self._results.baseline.facts.get(name, {})
+def _not_run(cell: CellResult, reason: str, tools: Tools) -> None:
+    cell.not_run = reason
+    tools.on_event(CellNotRun(cell.condition.name, reason))
 
-    def check_outputs(self) -> None:
-        """What every arm generates, to be compared."""
-        living = self._living()
-        for done, result in enumerate(living, start=1):
-            wait_until_quiet(self._workers, clock=self._clock, sleep=self._sleep)
-            result.outputs = self._ask(result, "outputs", n=self._experiment.n_outputs)
-            self._on_event(Progress("outputs", done, len(living), result.name))
 
-    def calibrate(self) -> None:
-        """Decides once, for all arms alike, how often a sample repeats its work."""
-        steps = [(metric, result) for metric in self._experiment.metrics for result in self._living()]
-        for done, (metric, result) in enumerate(steps, start=1):
-            wait_until_quiet(self._workers, clock=self._clock, sleep=self._sleep)
-            seconds = self._seconds_once(metric, result)
-            if seconds is not None:
-                self._results.calibration.setdefault(metric.name, {})[result.name] = seconds
-            self._on_event(Progress("calibrate", done, len(steps), result.name, metric.name))
-        for metric in self._experiment.metrics:
-            known = self._results.calibration.get(metric.name, {})
-            self._results.repeats[metric.name] = repeats_for(known.values(), self._experiment.min_sample_seconds)
-
-    def _seconds_once(self, metric: Metric, result: ArmResult) -> float | None:
-        once = []
-        for _ in range(2):  # the first one also pays for memory that is touched for the first time
-            reply = self._ask(result, "measure", metric=metric.name, n=metric.n, repeats=1, seed=self._experiment.seed)
-            if reply is None:
-                return None
-            once.append(float(reply["seconds"][0]))
-            if once[0] >= 2 * self._experiment.min_sample_seconds:
-                break  # one repeat is enough in any case
-        return min(once)
-
-    def measure_round(self, round_index: int) -> None:
-        """One sample of every living arm for every metric, in this round's order."""
-        if round_index == 0:
-            self._measuring_since = self._clock()
-        for metric in self._experiment.metrics:
-            for position, index in enumerate(order(len(self._results.arms), round_index)):
-                result = self._results.arms[index]
-                if result.ended is None:
-                    self._measure(metric, result, round_index, position)
-
-    def _measure(self, metric: Metric, result: ArmResult, round_index: int, position: int) -> None:
-        quiet, waited = wait_until_quiet(self._workers, clock=self._clock, sleep=self._sleep)
-        before, begin = cpu_of(self._workers), self._clock()
-        reply = self._ask(
-            result,
-            "measure",
-            metric=metric.name,
-            n=metric.n,
-            repeats=self._results.repeats[metric.name],
-            seed=self._experiment.seed,
-        )
-        if reply is None:
-            return
-        sample = Sample(
-            metric=metric.name,
-            round=round_index,
-            position=position,
-            warmup=round_index < self._experiment.warmup,
-            tokens=int(reply["tokens"]),
-            seconds=tuple(float(seconds) for seconds in reply["seconds"]),
-            cpu_seconds=float(reply["cpu_seconds"]),
-            waited_seconds=waited,
-            quiet=quiet,
-            disturbed_by=tuple(disturbers(before, cpu_of(self._workers), self._clock() - begin, result.name)),
-        )
-        result.samples.append(sample)
-        self._measured += 1
-        self._report(sample, result)
-
-    def _report(self, sample: Sample, result: ArmResult) -> None:
-        per_arm = (self._experiment.warmup + self._experiment.rounds) * len(self._experiment.metrics)
-        total = sum(per_arm if arm.ended is None else len(arm.samples) for arm in self._results.arms)
-        each = (self._clock() - self._measuring_since) / self._measured
-        left = each * (total - self._measured)
-        self._on_event(Progress("measure", self._measured, total, result.name, sample.metric, sample.rate, left))
-
-    def _ask(self, result: ArmResult, op: str, **fields: object) -> dict[str, Any] | None:
-        """The reply; or None, once the arm has ended or ends here."""
-        worker = self._workers.get(result.name)
-        if worker is None:
-            return None
-        try:
-            return worker.request(op, **fields)
-        except LabError as error:
-            result.ended = str(error)
-            self._workers.pop(result.name).close(now=True)
-            self._on_event(ArmEnded(result.name, result.ended))
-            return None
-
-    def _living(self) -> list[ArmResult]:
-        return [result for result in self._results.arms if result.ended is None]
-
-    def close(self) -> None:
-        """Ends all workers; at once if the experiment did not come to its end."""
-        for worker in self._workers.values():
-            worker.close(now=not self._results.complete)
-        self._workers.clear()
+def _count(results: Results) -> tuple[int, int]:
+    """Samples that are there, and samples in all: an arm that ended, or a cell that was not run, gives no more."""
+    plan = results.experiment
+    per_arm = (plan.warmup + plan.rounds) * len(plan.metrics)
+    done = total = 0
+    for cell in results.cells:
+        for arm in cell.arms:
+            done += len(arm.samples)
+            over = arm.ended is not None or cell.not_run is not None or cell.finished
+            total += len(arm.samples) if over else max(per_arm, len(arm.samples))
+    return done, total

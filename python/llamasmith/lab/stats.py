@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .extra import need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "ENOUGH_ROUNDS",
@@ -54,9 +54,9 @@ class Ratio:
         return max(abs(math.log(self.low)), abs(math.log(self.high)))
 
 
-def round_ratios(samples: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """One ratio for every round that both arms finished. (A crashed arm has fewer rounds, never gaps.)"""
-    return [one / other for one, other in zip(samples, baseline, strict=False)]
+def round_ratios(values: Mapping[int, float], baseline: Mapping[int, float]) -> list[float]:
+    """One ratio for every round that both arms finished; values by round."""
+    return [value / baseline[round_index] for round_index, value in values.items() if round_index in baseline]
 
 
 def ratio(ratios: Sequence[float], seed: int) -> Ratio:
@@ -87,7 +87,7 @@ def ratio(ratios: Sequence[float], seed: int) -> Ratio:
     return Ratio(estimate, float(interval.low), float(interval.high), len(ratios))
 
 
-def verdict(of: Ratio, noise: Ratio | None) -> str:
+def verdict(of: Ratio, noise: Ratio | None, higher_is_better: bool = True) -> str:
     """``faster`` or ``slower`` only where the interval excludes 1 and the effect is larger than the A/A noise.
 
     With fewer than `ENOUGH_ROUNDS` rounds the interval is too often too narrow to say either.
@@ -99,7 +99,7 @@ def verdict(of: Ratio, noise: Ratio | None) -> str:
     floor = None if noise is None else noise.noise()
     if floor is not None and abs(math.log(of.estimate)) <= floor:
         return NO_DIFFERENCE
-    return FASTER if of.estimate > 1.0 else SLOWER
+    return FASTER if (of.estimate > 1.0) == higher_is_better else SLOWER
 
 
 def scatter(samples: Sequence[float]) -> float:

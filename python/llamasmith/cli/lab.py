@@ -1,0 +1,173 @@
+"""``llamasmith lab``: experiments with a name, and what to do with their records."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import InvalidOption
+from .console import out
+from .measuring import measure, resume_file
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="lab", no_args_is_help=True, help="Experiments with a name: list and run them; show, compare, export records."
+)
+
+Record = Annotated[Path, typer.Argument(help="A record: what --json has written.", dir_okay=False)]
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the experiments, and which of them cannot run here."""
+    from ..lab.experiments import Here, load_all
+
+    here = Here.look()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("question", overflow="fold")
+    for definition in load_all().values():
+        reason = definition.needs(here)
+        words = (
+            Text(definition.question) if reason is None else Text(f"{definition.question} Not here: {reason}", "dim")
+        )
+        table.add_row(Text(definition.name), words)
+    out().print(table)
+    out().print("\nllamasmith lab run NAME -m MODEL runs one; so does a file of your own: lab run my_experiment.py")
+
+
+@app.command()
+def run(
+    name: Annotated[str | None, typer.Argument(help="One that `lab list` shows, or a Python file NAME.py.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Path of a GGUF file, or a name that `pull` knows.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, help="Threads per arm; by default the thread budget.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N"
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Samples per arm that count.")] = 10,
+    warmup: Annotated[int, typer.Option(help="Samples per arm before those; kept in the record, not counted.")] = 2,
+    text: Annotated[
+        Path | None, typer.Option(help="A text over which the arms' token distributions are compared.", dir_okay=False)
+    ] = None,
+    flash_attn: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the prompt's tokens and of the bootstrap.")] = 0,
+    sample_seconds: Annotated[float, typer.Option(help="What a sample lasts at least.")] = 0.8,
+    idle_seconds: Annotated[float, typer.Option(min=0, help="How long arms are watched doing nothing, or 0.")] = 5.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the record here, after every round.", dir_okay=False)
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a report here, one file that opens offline.", dir_okay=False)
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the record of an interrupted run.")] = None,
+) -> None:
+    """Run an experiment: all its arms under all its conditions. Exit status as of `ab`."""
+    from .. import build_info, lab, thread_budget
+    from ..hub import resolve
+    from ..lab.experiments import Here, find
+    from ..lab.quality import read_text
+    from .ab import complete_arm
+
+    command = ("llamasmith", *sys.argv[1:])
+    if resume is not None:
+        if name is not None or model is not None or json_file is not None:
+            raise InvalidOption("--resume goes on as the record says: leave out the name, -m and --json.")
+        resume_file(resume, html_file, command)
+    if name is None:
+        raise InvalidOption("Which experiment? `llamasmith lab list` shows them.")
+    definition, here = find(name), Here.look()
+    words = definition.arms_here(here)
+    if model is None:
+        raise InvalidOption("Which model? Give -m with the path of a GGUF file, or a name such as smollm2-135m.")
+    if text is not None:
+        read_text(text)
+    build = build_info()
+    arms = lab.parse_arms(words, build.engines, build.backends)
+    metrics = tuple(lab.parse_metric(metric) for metric in definition.metrics)
+    experiment = lab.Experiment(
+        model=resolve(model),
+        model_name=model,
+        arms=tuple(complete_arm(arm) for arm in arms),
+        metrics=metrics,
+        conditions=tuple(lab.parse_condition(one) for one in condition or definition.conditions),
+        defaults=lab.common_settings(metrics, n_threads=threads or thread_budget().budget, flash_attn=flash_attn),
+        rounds=rounds,
+        warmup=warmup,
+        seed=seed,
+        sample_seconds=sample_seconds,
+        idle_seconds=idle_seconds,
+        quality=None if text is None else lab.Quality(text),
+        name=definition.name,
+        question=definition.question,
+        command=command,
+    )
+    measure(experiment, json_file, html_file)
+
+
+@app.command()
+def show(record: Record) -> None:
+    """Print a record as the run has printed it."""
+    from ..lab import read_record
+    from .tables import print_record
+
+    print_record(read_record(record), out())
+
+
+@app.command()
+def compare(
+    records: Annotated[list[Path], typer.Argument(help="Two records or more.", dir_okay=False)],
+) -> None:
+    """Put records side by side, by their ratios to the first arm, which all must have.
+
+    Refused, with the list of differences, where they differ in more than the arms: machine, build, model, plan.
+    """
+    from ..lab import read_record
+    from ..lab.contrast import contrast
+    from .tables import print_contrast
+
+    for table in contrast([read_record(record) for record in records]):
+        print_contrast(table, out())
+
+
+class Form(str, Enum):
+    """What a record can become."""
+
+    markdown = "markdown"
+    csv = "csv"
+    html = "html"
+
+
+@app.command()
+def export(
+    record: Record,
+    form: Annotated[Form, typer.Option("--to", help="The form.")] = Form.markdown,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to; by default standard output.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Turn a record into Markdown tables, into CSV with every raw value, or into the HTML report."""
+    from ..lab import check_writable, read_record
+    from ..lab.export import to_csv, to_markdown
+    from ..lab.report import render
+
+    if file is not None:
+        check_writable(file)
+    text = {Form.markdown: to_markdown, Form.csv: to_csv, Form.html: render}[form](read_record(record))
+    if file is None:
+        typer.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8")

@@ -1,0 +1,244 @@
+"""Runs one cell: a worker for every arm, outputs compared, lengths decided, rounds measured, idleness watched."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LabError
+from .events import ArmEnded, Event, Progress
+from .plan import SAMPLE_LIMIT_SECONDS, Experiment, Metric, order, repeats_for
+from .quiet import cpu_of, disturbers, wait_until_quiet
+from .results import ArmResult, CellResult, Sample
+from .worker import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .process import Spawner, Worker
+    from .surroundings import Surroundings
+
+__all__ = ["CellRun", "Tools"]
+
+
+@dataclass
+class Tools:
+    """What a run works with, and what it has spent seconds on: ``measuring``, ``waiting``, ``loading``."""
+
+    spawner: Spawner
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    on_event: Callable[[Event], None]
+    save: Callable[[], None]
+    spent: dict[str, float]
+    count_samples: Callable[[], tuple[int, int]]
+    """Samples measured and samples in all, over all cells."""
+    left: list[float] = field(default_factory=list)
+    """Seconds that each sample of this run has taken, with all around it."""
+
+    @contextmanager
+    def spend(self, what: str) -> Iterator[None]:
+        """Adds the time of a block to what was spent."""
+        begin = self.clock()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + self.clock() - begin
+
+
+class CellRun:
+    """The workers of one cell, and the steps that use them, in the order in which they are called."""
+
+    def __init__(self, experiment: Experiment, cell: CellResult, surroundings: Surroundings, tools: Tools) -> None:
+        self._experiment = experiment
+        self._cell = cell
+        self._surroundings = surroundings
+        self._tools = tools
+        self._workers: dict[str, Worker] = {}
+
+    def start(self) -> None:
+        """One process per arm, its subject and model loaded. Raises LabError if one does not start."""
+        living = self._living()
+        for done, result in enumerate(living, start=1):
+            with self._tools.spend("loading"):
+                self._start(result)
+            self._progress("start", done, len(living), result)
+
+    def _start(self, result: ArmResult) -> None:
+        arm = result.arm
+        worker = self._workers[arm.name] = self._tools.spawner(arm)
+        hello = worker.request("hello")
+        if hello.get("protocol") != PROTOCOL:
+            raise LabError(f"The arm {arm.name!r} speaks {hello.get('protocol')!r}, this lab {PROTOCOL!r}.")
+        self._surroundings.admit(int(hello["pid"]))
+        result.facts = worker.request(
+            "load",
+            subject=arm.subject,
+            engine=arm.engine,
+            model=arm.model or str(self._experiment.model),
+            model_options=arm.options("model"),
+            session_options=arm.options("session"),
+            sessions=self._cell.condition.sessions,
+        )
+
+    def check_outputs(self) -> None:
+        """What every arm generates, to be compared."""
+        for done, result in enumerate(living := self._living(), start=1):
+            self._wait()
+            with self._tools.spend("comparing"):
+                reply = self._ask(result, "outputs", n=self._experiment.n_outputs, limit_seconds=SAMPLE_LIMIT_SECONDS)
+            result.outputs = None if reply is None else reply["outputs"]
+            self._progress("outputs", done, len(living), result)
+
+    def calibrate(self) -> None:
+        """Decides once, for all arms alike, how often a sample repeats its work; not again when a run is resumed."""
+        if self._cell.repeats:
+            return
+        steps = [(metric, result) for metric in self._experiment.metrics for result in self._living()]
+        found: dict[str, dict[str, float]] = {}
+        for done, (metric, result) in enumerate(steps, start=1):
+            self._wait()
+            with self._tools.spend("measuring"):
+                seconds = self._seconds_once(metric, result)
+            if seconds is not None:
+                found.setdefault(metric.name, {})[result.name] = seconds
+            self._progress("calibrate", done, len(steps), result, metric)
+        self._cell.calibration = found
+        self._cell.repeats = {
+            metric.name: repeats_for(found.get(metric.name, {}).values(), self._experiment.sample_seconds)
+            for metric in self._experiment.metrics
+        }
+
+    def _seconds_once(self, metric: Metric, result: ArmResult) -> float | None:
+        once = []
+        for _ in range(2):  # the first one also pays for memory that is touched for the first time
+            reply = self._sample(result, metric, 1)
+            if reply is None:
+                return None
+            once.append(float(sum(reply["seconds"])))
+            if once[0] >= self._experiment.sample_seconds:
+                break  # one repeat is enough for a sample, and the second would only take its time
+        return min(once)
+
+    def _sample(self, result: ArmResult, metric: Metric, repeats: int) -> dict[str, Any] | None:
+        return self._ask(
+            result,
+            "measure",
+            metric=metric.kind,
+            n=metric.n,
+            repeats=repeats,
+            seed=self._experiment.seed,
+            limit_seconds=SAMPLE_LIMIT_SECONDS,
+        )
+
+    def measure(self) -> None:
+        """All rounds that are missing, after those that warm up; saved after each."""
+        rounds = range(self._experiment.warmup + self._experiment.rounds)
+        for round_index in rounds:
+            self._measure_round(round_index)
+            self._tools.save()
+
+    def _measure_round(self, round_index: int) -> None:
+        """One sample of every living arm for every metric, in this round's order; none if all have theirs already."""
+        for metric in self._experiment.metrics:
+            if all(result.has(metric, round_index) for result in self._living()):
+                continue
+            for position, index in enumerate(order(len(self._cell.arms), round_index)):
+                result = self._cell.arms[index]
+                if result.ended is None:
+                    begin = self._tools.clock()
+                    self._measure(metric, result, round_index, position)
+                    self._tools.left.append(self._tools.clock() - begin)
+
+    def _measure(self, metric: Metric, result: ArmResult, round_index: int, position: int) -> None:
+        quiet, waited = self._wait()
+        before, begin = cpu_of(self._workers), self._tools.clock()
+        throttled = self._surroundings.throttled_seconds()
+        with self._tools.spend("measuring"):
+            reply = self._sample(result, metric, self._cell.repeats[metric.name])
+        if reply is None:
+            return
+        after = self._surroundings.throttled_seconds()
+        sample = Sample(
+            metric=metric.name,
+            round=round_index,
+            position=position,
+            warmup=round_index < self._experiment.warmup,
+            tokens=int(reply["tokens"]),
+            seconds=tuple(float(seconds) for seconds in reply["seconds"]),
+            usage=reply["usage"],
+            throttled_seconds=None if throttled is None or after is None else after - throttled,
+            waited_seconds=waited,
+            quiet=quiet,
+            disturbed_by=tuple(disturbers(before, cpu_of(self._workers), self._tools.clock() - begin, result.name)),
+            overlap=reply.get("overlap"),
+        )
+        result.samples.append(sample)
+        done, total = self._tools.count_samples()
+        each = sum(self._tools.left) / len(self._tools.left) if self._tools.left else waited + sum(sample.seconds)
+        self._progress("measure", done, total, result, metric, sample.value(metric), each * (total - done))
+
+    def watch_idle(self) -> None:
+        """How much CPU each arm uses right after work, when it has nothing to do."""
+        seconds, metric = self._experiment.idle_seconds, self._experiment.metrics[-1]
+        living = [result for result in self._living() if not result.is_noise and result.idle_cpu_seconds is None]
+        if not seconds:
+            return
+        for done, result in enumerate(living, start=1):
+            self._wait()
+            with self._tools.spend("measuring"):
+                if self._sample(result, metric, 1) is not None:
+                    before = self._workers[result.name].cpu_seconds()
+                    self._tools.sleep(seconds)
+                    result.idle_cpu_seconds = self._workers[result.name].cpu_seconds() - before
+            self._progress("idle", done, len(living), result)
+
+    def ask_distributions(self, result: ArmResult, **options: Any) -> dict[str, Any] | None:
+        """The reply to ``distributions``, or None. An arm that cannot tell goes on living."""
+        worker = self._workers.get(result.name)
+        if worker is None:
+            return None
+        self._wait()
+        with self._tools.spend("measuring"):
+            return worker.request("distributions", **options)
+
+    def _wait(self) -> tuple[bool, float]:
+        with self._tools.spend("waiting"):
+            return wait_until_quiet(self._workers, clock=self._tools.clock, sleep=self._tools.sleep)
+
+    def _progress(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        result: ArmResult,
+        metric: Metric | None = None,
+        value: float | None = None,
+        left: float | None = None,
+    ) -> None:
+        name = None if metric is None else metric.name
+        condition = self._cell.condition.name
+        self._tools.on_event(Progress(stage, done, total, result.name, condition, name, value, left))
+
+    def _ask(self, result: ArmResult, op: str, **fields: object) -> dict[str, Any] | None:
+        """The reply; or None, once the arm has ended or ends here."""
+        worker = self._workers.get(result.name)
+        if worker is None:
+            return None
+        try:
+            return worker.request(op, **fields)
+        except LabError as error:
+            result.ended = str(error)
+            self._workers.pop(result.name).close(now=True)
+            self._tools.on_event(ArmEnded(result.name, result.ended))
+            return None
+
+    def _living(self) -> list[ArmResult]:
+        return [result for result in self._cell.arms if result.ended is None]
+
+    def close(self, *, now: bool) -> None:
+        """Ends all workers, with `now` in the midst of a sample too."""
+        for worker in self._workers.values():
+            worker.close(now=now)
+        self._workers.clear()

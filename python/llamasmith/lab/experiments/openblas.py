@@ -1,0 +1,26 @@
+"""OpenBLAS for large products."""
+
+from __future__ import annotations
+
+from .definition import Definition, Here
+
+__all__ = ["EXPERIMENT"]
+
+
+def _arms(here: Here) -> list[str]:
+    engine = (here.existing("patched") or list(here.engines))[0]
+    return [f"{engine},backend=cpu", f"{engine},backend=openblas"]
+
+
+EXPERIMENT = Definition(
+    name="openblas",
+    question="Does OpenBLAS pay for prompts, against the engine's own kernels?",
+    arms=_arms,
+    metrics=("pp32", "pp128", "pp512"),
+    needs=lambda here: (
+        None
+        if "openblas" in here.backends
+        else "this build has no backend openblas, only " + ", ".join(here.backends) + "."
+    ),
+    quality=True,
+)

@@ -1,0 +1,63 @@
+"""The peers: other libraries that run the same models, as arms by the same protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .worker.foreign import INSTALL, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .keys import Value
+
+__all__ = ["PEERS", "Peer"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer. `values` are those that it takes of a setting of which it does not take all."""
+
+    name: str
+    description: str
+    values: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    takes_engine: bool = False
+
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return INSTALL[self.name]
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """The names of the settings that it takes."""
+        return SETTINGS[self.name]
+
+    def takes(self, setting: str, value: Value) -> bool:
+        """Whether this setting can be in force."""
+        return setting in self.settings and value in self.values.get(setting, (value,))
+
+    def refusal(self, setting: str, value: Value) -> str | None:
+        """Why it cannot, as the end of a sentence that has named both; None if it can."""
+        if setting not in self.settings:
+            return f"which {self.name} does not take here. It takes: {', '.join(sorted(self.settings))}."
+        if not self.takes(setting, value):
+            return f"but {self.name} takes it only as {' or '.join(map(str, self.values[setting]))}."
+        return None
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "llama-cpp-python",
+            "its class Llama: eval() and generate()",
+            values={"flash_attn": ("on", "off")},
+        ),
+        Peer("xllamacpp", "its server in the arm's process, by the times that the server reports"),
+        Peer("transformers", "the GGUF as 32-bit floats in PyTorch, on the CPU"),
+        Peer("llama-bench", "upstream's program with the libraries of one of our engines", takes_engine=True),
+    )
+}
+"""All peers, by name."""

@@ -1,0 +1,145 @@
+"""The plan of an experiment: orders, repeats, metrics, and what is refused before anything runs. All pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab_world import experiment
+
+from llamasmith.errors import InvalidOption
+from llamasmith.lab.arm import AA_NAME, Arm
+from llamasmith.lab.condition import IDLE, Condition, parse_condition
+from llamasmith.lab.plan import Experiment, Metric, Quality, common_settings, order, parse_metric, repeats_for
+
+
+def test_two_arms_run_abba() -> None:
+    assert [order(2, index) for index in range(4)] == [(0, 1), (1, 0), (0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("n_arms", [1, 2, 3, 4, 5, 6, 7])
+def test_every_place_and_every_predecessor_equally_often(n_arms: int) -> None:
+    rounds = [order(n_arms, index) for index in range(2 * n_arms)]
+    assert all(sorted(row) == list(range(n_arms)) for row in rounds)
+    for position in range(n_arms):
+        assert set(Counter(row[position] for row in rounds).values()) == {2}
+    follows = Counter(pair for row in rounds for pair in pairwise(row))
+    assert len(follows) == n_arms * (n_arms - 1)
+    assert len(set(follows.values())) <= 1
+
+
+def test_repeats_are_those_of_the_arm_that_needs_most() -> None:
+    assert repeats_for([0.1, 0.05], 0.2) == 5
+    assert repeats_for([3.0], 0.2) == 1
+    assert repeats_for([], 0.2) == 1
+
+
+def test_a_metric_knows_its_unit_and_its_direction() -> None:
+    assert [parse_metric(name) for name in ("pp128", "tg64", "ttft16")] == [
+        Metric("pp", 128),
+        Metric("tg", 64),
+        Metric("ttft", 16),
+    ]
+    assert [(m.name, m.unit, m.higher_is_better) for m in (Metric("pp", 8), Metric("ttft", 8))] == [
+        ("pp8", "tokens/s", True),
+        ("ttft8", "ms", False),
+    ]
+
+
+@pytest.mark.parametrize(("word", "says"), [("x8", "Allowed: pp, tg, ttft"), ("pp0", "at least 1"), ("pp", "pp128")])
+def test_a_metric_that_is_none_is_refused(word: str, says: str) -> None:
+    with pytest.raises(InvalidOption, match=says):
+        parse_metric(word)
+
+
+def test_the_context_has_room_for_everything() -> None:
+    def n_ctx(*metrics: Metric) -> Any:
+        return common_settings(metrics, n_threads=2)["n_ctx"]
+
+    assert n_ctx(Metric("pp", 128), Metric("tg", 64)) == 256
+    assert n_ctx(Metric("pp", 256)) == 512  # and one more token
+    assert n_ctx(Metric("pp", 16), Metric("tg", 512)) == 768
+    assert n_ctx(Metric("pp", 1)) == 256  # the outputs that are compared need room as well
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rounds": 0}, "rounds is 0"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"metrics": ()}, "Nothing to measure"),
+        ({"metrics": (Metric("pp", 8), Metric("pp", 8))}, "Two metrics are the same"),
+        ({"conditions": (IDLE, IDLE)}, "Two conditions are the same"),
+        ({"arms": ()}, "at least one arm"),
+        ({"arms": (Arm("a", "patched"), Arm("b", "patched"))}, "the same configuration"),
+        ({"arms": (Arm("a", "patched"), Arm("b", "patched", {"n_threads": 2}))}, "the same configuration"),
+        ({"n_outputs": 0}, "n_outputs is 0"),
+        ({"sample_seconds": 0.1}, "at least 0.2 s"),
+        ({"sample_seconds": float("nan")}, "at least 0.2 s"),
+    ],
+)
+def test_an_experiment_that_measures_nothing_is_refused(change: dict[str, Any], says: str) -> None:
+    experiment()
+    with pytest.raises(InvalidOption, match=says):
+        experiment(**change)
+
+
+def test_arms_take_what_they_leave_open_from_the_defaults() -> None:
+    plan = experiment(
+        arms=(Arm("a", "patched"), Arm("b", "patched", {"n_threads": 3}), Arm("p", "", peer="transformers")), aa=True
+    )
+    arms = plan.arms_under(Condition(oversubscribe=2))
+    assert [arm.name for arm in arms] == ["a", "b", "p", AA_NAME]
+    assert [arm.settings["n_threads"] for arm in arms] == [4, 3, 4, 4]
+    assert arms[0].settings["n_ctx"] == 256
+    assert "n_ctx" not in arms[2].settings
+    assert [arm.name for arm in plan.arms_under(IDLE, aa=False)] == ["a", "b", "p"]
+
+
+def test_a_plan_finds_its_way_back() -> None:
+    plan = experiment(
+        conditions=(IDLE, Condition(neighbours=2, quota=1.5)),
+        quality=Quality(Path("text.txt"), 512, 128),
+        model_name="small",
+        name="mine",
+        question="Why?",
+    )
+    again = Experiment.from_plan(plan.plan(), lambda name: {"small": Path("m.gguf")}[name], plan.command)
+    assert again == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "condition", "name"),
+    [
+        ("idle", IDLE, "idle"),
+        ("neighbours=2", Condition(neighbours=2), "neighbours=2"),
+        (" quota=1.5 , sessions=2", Condition(quota=1.5, sessions=2), "quota=1.5, sessions=2"),
+        ("oversubscribe=4,neighbours=1", Condition(neighbours=1, oversubscribe=4), "neighbours=1, oversubscribe=4"),
+    ],
+)
+def test_conditions_from_words(text: str, condition: Condition, name: str) -> None:
+    assert parse_condition(text) == condition
+    assert condition.name == name
+    assert Condition.from_dict(condition.asdict()) == condition
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("busy", "Allowed: idle, or neighbours=N"),
+        ("neighbours", "Allowed: idle"),
+        ("neighbors=2", "Allowed: idle, or neighbours=N"),
+        ("neighbours=two", "is not a number"),
+        ("neighbours=-1", "at least 0"),
+        ("oversubscribe=0", "at least 1"),
+        ("sessions=0", "at least 1"),
+        ("quota=0", "from 0.01"),
+        ("quota=nan", "from 0.01"),
+    ],
+)
+def test_a_condition_that_is_none_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InvalidOption, match=says):
+        parse_condition(text)
