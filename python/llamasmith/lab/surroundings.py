@@ -40,15 +40,15 @@ class _Real:
         self._condition = condition
         self._stack = stack
         self._quota = None if condition.quota is None else stack.enter_context(Quota(condition.quota))
+        # Before anything is loaded under it: a quota that is not in force costs a second, not a cell.
+        self._quota_seen = "" if self._quota is None else f"a probe in the cgroup: {self._quota.verify()}"
 
     def admit(self, pid: int) -> None:
         if self._quota is not None:
             self._quota.add(pid)
 
     def start(self) -> str:
-        seen = []
-        if self._quota is not None:
-            seen.append(f"a probe in the cgroup: {self._quota.verify()}")
+        seen = [self._quota_seen] if self._quota_seen else []
         if self._condition.neighbours:
             neighbours = self._stack.enter_context(Neighbours(self._condition.neighbours))
             seen.append(f"neighbours got {neighbours.verify():.2f} CPUs")
