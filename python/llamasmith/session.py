@@ -71,8 +71,8 @@ class Stream(Iterator[str]):
 
     def __next__(self) -> str:
         while not self._ended:
-            piece = self._session.advance(self._id, 1)
-            self._ended = bool(self._session.state(self._id)["stop_reason"])
+            piece, stop_reason = self._session.advance(self._id, 1)
+            self._ended = bool(stop_reason)
             if piece:
                 self._pieces.append(piece)
                 return piece
@@ -81,7 +81,8 @@ class Stream(Iterator[str]):
     def finish(self) -> Generation:
         """Generates the rest in one native call, without handing out text in between."""
         if not self._ended:
-            self._pieces.append(self._session.advance(self._id, INT32_MAX))
+            piece, _ = self._session.advance(self._id, INT32_MAX)
+            self._pieces.append(piece)
             self._ended = True
         return self.result
 
@@ -149,7 +150,9 @@ class Session(Closing):
             raise InvalidOption("disposable_pool=True means threads without a pool: leave out pool and wait.")
         self.model = model
         self._n_threads = thread_count(n_threads) if pool is None else pool.n_threads
-        n_batch_threads = self._n_threads if n_threads_batch is None else thread_count(n_threads_batch, "n_threads_batch")
+        n_batch_threads = (
+            self._n_threads if n_threads_batch is None else thread_count(n_threads_batch, "n_threads_batch")
+        )
         self.pool = pool
         if pool is None and not disposable_pool:
             self.pool = ThreadPool(self._n_threads, wait=wait)

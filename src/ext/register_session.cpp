@@ -86,13 +86,13 @@ static void check_current(const Session & self, int64_t id) {
     }
 }
 
-// Up to n more tokens; the text that has become certain.
-static py::str advance(Session & self, int64_t id, int64_t n) {
+// Up to n more tokens: the text that has become certain, and the reason to stop if there is one by now.
+static py::tuple advance(Session & self, int64_t id, int64_t n) {
     const Session::Turn turn(self);
     check_current(self, id);
     run(self, [&] { self.advance(n); });
     Generation & g = self.generation();
-    return to_str(g.stream.take(!g.stop_reason.empty()));
+    return py::make_tuple(to_str(g.stream.take(!g.stop_reason.empty())), g.stop_reason);
 }
 
 static py::dict state(Session & self, int64_t id) {
