@@ -34,9 +34,13 @@ def _row(cell: Mapping[str, Any], metric: Mapping[str, Any], arm: str) -> Row:
         return Row(arm, median, "", "", "baseline")
     if ratio is None:
         return Row(arm, median, "", "", "nothing to compare")
-    interval = "" if ratio["low"] is None else f"[{ratio['low']:.3f}, {ratio['high']:.3f}]"
+    interval = "" if ratio["low"] is None else f"[{_times(ratio['low'])}, {_times(ratio['high'])}]"
     verdict = metric["verdict"].get(arm) or ("noise floor" if arm not in metric["verdict"] else "no verdict")
-    return Row(arm, median, f"{ratio['estimate']:.3f}", interval, verdict)
+    return Row(arm, median, _times(ratio["estimate"]), interval, verdict)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def digits(value: float) -> str:

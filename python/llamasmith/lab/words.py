@@ -61,7 +61,8 @@ def conclusions(record: Mapping[str, Any]) -> Iterator[str]:
 
 def leading_metric(cell: Mapping[str, Any]) -> str:
     """The name of the metric that verdicts are told by: generation, or else the first one."""
-    return str(next((name for name, metric in cell["metrics"].items() if metric["kind"] == "tg"), [*cell["metrics"]][0]))
+    first: str = next(iter(cell["metrics"]))
+    return next((name for name, metric in cell["metrics"].items() if metric["kind"] == "tg"), first)
 
 
 def findings(cell: Mapping[str, Any], name: str) -> list[Finding]:
