@@ -46,7 +46,7 @@ def ab(
         Path | None, typer.Option(help="A text over which the arms' token distributions are compared.", dir_okay=False)
     ] = None,
     flash_attn: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompt's tokens and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the prompt's pseudo-random tokens.")] = 0,
     aa: Annotated[
         bool, typer.Option("--aa/--no-aa", help="Measure the first arm a second time, as the noise floor.")
     ] = True,

@@ -64,7 +64,7 @@ def run(
         Path | None, typer.Option(help="A text over which the arms' token distributions are compared.", dir_okay=False)
     ] = None,
     flash_attn: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompt's tokens and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the prompt's pseudo-random tokens.")] = 0,
     sample_seconds: Annotated[float, typer.Option(help="What a sample lasts at least.")] = 0.8,
     idle_seconds: Annotated[float, typer.Option(min=0, help="How long arms are watched doing nothing, or 0.")] = 5.0,
     json_file: Annotated[

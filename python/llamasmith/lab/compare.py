@@ -65,7 +65,8 @@ def check_same_facts(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Non
     differing = differences(lasting_facts(recorded), lasting_facts(now))
     if differing:
         raise LabError(
-            "This record cannot be gone on with: what decides speed has changed since (here: in the record, there: now).\n"
+            "This record cannot be gone on with: what decides speed has changed (here: in the record, there: now)."
+            + "\n"
             + _listed(differing)
             + "\nMeasure anew, into another file."
         )

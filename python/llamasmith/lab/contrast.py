@@ -10,12 +10,14 @@ from .compare import check_comparable
 from .extra import need
 from .plan import Metric, parse_metric
 from .results import Sample
-from .stats import CONFIDENCE, RESAMPLES, Ratio, round_ratios
+from .stats import CONFIDENCE, Ratio, round_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["Contrast", "ContrastRow", "contrast"]
+
+_RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _change(earlier: Sequence[float], later: Sequence[float], seed: int) -> Rati
         (numpy.asarray(earlier), numpy.asarray(later)),
         lambda one, other, axis: numpy.median(other, axis=axis) / numpy.median(one, axis=axis),
         confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
+        n_resamples=_RESAMPLES,
         method="percentile",
         vectorized=True,
         random_state=numpy.random.default_rng(seed),

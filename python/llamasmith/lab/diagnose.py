@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from .extra import need
 from .plan import MIN_SAMPLE_SECONDS
-from .stats import ENOUGH_ROUNDS, scatter
+from .stats import enough_rounds, ratio, round_ratios, scatter, share_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +22,13 @@ _SLOW_FIRST = 0.9  # of the arm's median
 _WIDE_SCATTER = 0.1  # standard deviation / mean; pyperf warns from the same value on
 _BUSY_CPUS = 0.2
 
+# A drift must be both beyond chance (of the order of the rounds) and worth a word.
+_DRIFT_CHANCE = 0.01
+_DRIFT = 0.05
+
+# What A/A may differ by on a quiet machine.
+_AA_DIFFERS = 0.02
+
 
 def diagnose(results: Results) -> list[str]:
     """Warnings about the experiment as a whole: one for every cause."""
@@ -31,25 +40,27 @@ def diagnose_cell(experiment: Experiment, cell: CellResult, facts: Mapping[str, 
     return [
         *_threads(cell, facts),
         *_ended(cell),
+        *_no_quality(cell),
         *_values(experiment, cell),
+        *_drift(experiment, cell),
+        *_noise(experiment, cell),
         *_samples(experiment, cell),
         *_quota(cell),
     ]
 
 
 def _surroundings(results: Results) -> Iterator[str]:
-    rounds = results.experiment.rounds
-    if rounds < ENOUGH_ROUNDS:
-        held = 1 - 2 ** (1 - rounds)
-        yield (
-            f"Too few rounds ({rounds}): their interval holds the truth in only {held:.0%} of all cases, so there is "
-            f"no verdict. Use --rounds {ENOUGH_ROUNDS} or more."
-        )
+    rounds, enough = results.experiment.rounds, enough_rounds(results.experiment.aa)
+    if rounds < enough:
+        why = f"their range holds the truth in only {share_held(rounds):.0%} of all cases"
+        if rounds >= enough_rounds(True):
+            why = "equal arms would be called different too often without the A/A arm"
+        elif rounds == 1:
+            why = "one round has no interval"
+        yield f"Too few rounds ({rounds}): {why}, so there is no verdict. Use --rounds {enough} or more."
     busy = results.facts.get("machine", {}).get("busy_cpus")
     if busy and busy > _BUSY_CPUS:
-        yield (
-            f"Other programs were using {busy:.2f} CPUs when this began. Stop them, or wait until they have done."
-        )
+        yield f"Other programs were using {busy:.2f} CPUs when this began. Stop them, or wait until they are done."
 
 
 def _cells(results: Results) -> Iterator[str]:
@@ -62,18 +73,27 @@ def _cells(results: Results) -> Iterator[str]:
 
 def _threads(cell: CellResult, facts: Mapping[str, Any]) -> Iterator[str]:
     budget = facts.get("thread_budget", {}).get("budget")
+    if cell.condition.oversubscribe > 1 or not isinstance(budget, int):
+        return
     for arm in cell.arms:
         threads = arm.arm.settings.get("n_threads")
-        asked_for = cell.condition.oversubscribe > 1
-        if not arm.is_noise and not asked_for and isinstance(budget, int) and isinstance(threads, int):
-            if threads > budget:
-                yield f"{arm.name} has {threads} threads on a budget of {budget}: they wait for one another's CPU."
+        if not arm.is_noise and isinstance(threads, int) and threads > budget:
+            yield (
+                f"{arm.name} has {threads} threads on a budget of {budget}: they wait for one another's CPU. "
+                f"Use t={budget} or fewer."
+            )
 
 
 def _ended(cell: CellResult) -> Iterator[str]:
     for arm in cell.arms:
         if arm.ended is not None:
             yield f"{arm.name} ended early: {arm.ended.splitlines()[0]}"
+
+
+def _no_quality(cell: CellResult) -> Iterator[str]:
+    for arm in cell.arms:
+        if arm.no_quality is not None:
+            yield f"{arm.name} has no perplexity: {arm.no_quality.splitlines()[0]}"
 
 
 def _quota(cell: CellResult) -> Iterator[str]:
@@ -98,7 +118,8 @@ def _values(experiment: Experiment, cell: CellResult) -> Iterator[str]:
     for title, metric, samples in _series(experiment, cell):
         values = [sample.value(metric) for sample in samples]
         loss = values[0] / median(values) if metric.higher_is_better else median(values) / values[0]
-        if len(values) > 2 and loss < _SLOW_FIRST:
+        worst = min(values) if metric.higher_is_better else max(values)
+        if len(values) > 2 and loss < _SLOW_FIRST and values[0] == worst:
             slow[title] = 1 - loss
         if scatter(values) >= _WIDE_SCATTER:
             wide[title] = scatter(values)
@@ -111,6 +132,60 @@ def _values(experiment: Experiment, cell: CellResult) -> Iterator[str]:
         yield (
             f"Values scatter by up to {max(wide.values()):.0%}, standard deviation ({', '.join(wide)}): something else "
             f"uses the machine, or its clock speed changes. Use more rounds on a quieter machine."
+        )
+
+
+def _drift(experiment: Experiment, cell: CellResult) -> Iterator[str]:
+    """Warnings about values that change over the rounds, which ratios do not show where all arms change alike."""
+    slower, faster = {}, {}
+    for title, metric, samples in _series(experiment, cell):
+        change = _change(metric, samples)
+        if change < -_DRIFT:
+            slower[title] = -change
+        elif change > _DRIFT:
+            faster[title] = change
+    if slower:
+        yield (
+            f"The last third of the rounds is up to {max(slower.values()):.0%} slower than the first "
+            f"({', '.join(slower)}): heat, a clock that falls, or a program that has started. Ratios compare "
+            f"within a round and stand; take no rate by itself from here."
+        )
+    if faster:
+        yield (
+            f"The last third of the rounds is up to {max(faster.values()):.0%} faster than the first "
+            f"({', '.join(faster)}): the arms were still settling, or a program has ended. Ratios compare within a "
+            f"round and stand; for the rates, let more rounds warm up: --warmup is {experiment.warmup}."
+        )
+
+
+def _change(metric: Metric, samples: list[Sample]) -> float:
+    """How much faster the last third is than the first (negative: slower); 0 where that may well be chance."""
+    values = [sample.value(metric) for sample in samples]
+    third = len(values) // 3
+    if third < 2 or not need("scipy.stats").kendalltau(range(len(values)), values).pvalue < _DRIFT_CHANCE:
+        return 0.0
+    times = median(values[-third:]) / median(values[:third])
+    return (times if metric.higher_is_better else 1 / times) - 1
+
+
+def _noise(experiment: Experiment, cell: CellResult) -> Iterator[str]:
+    """A warning where the first arm differs from itself by more than the rounds explain."""
+    if cell.noise is None:
+        return
+    differs = {}
+    for metric in experiment.metrics:
+        pairs = round_ratios(cell.noise.values(metric), cell.baseline.values(metric))
+        if len(pairs) < enough_rounds(True):
+            continue
+        found = ratio(pairs)
+        away = math.expm1(abs(math.log(found.estimate)))
+        if away > _AA_DIFFERS and found.low is not None and found.high is not None and not found.low <= 1 <= found.high:
+            differs[metric.name] = away
+    if differs:
+        yield (
+            f"{cell.noise.name} differs from {cell.baseline.name}, which it repeats, by up to "
+            f"{max(differs.values()):.0%} ({', '.join(differs)}): processes differ that much here, by where their "
+            f"memory lies. Smaller effects mean nothing, and more rounds do not help: run again, with new processes."
         )
 
 
@@ -128,10 +203,17 @@ def _samples(experiment: Experiment, cell: CellResult) -> Iterator[str]:
             f"length was decided than afterwards. Run again on a quieter machine."
         )
     if restless:
-        yield f"Before {restless} of {total} samples the arms' threads never became idle: they go on polling."
+        yield (
+            f"Before {restless} of {total} samples the arms' threads never became idle: they go on polling, "
+            f"and take the CPU from the arm that is measured. Leave out the one that polls, or let it wait otherwise "
+            f"(wait=park, env.OMP_WAIT_POLICY=passive)."
+        )
     if disturbed:
         names = ", ".join(dict.fromkeys(name for several in disturbed for name in several))
-        yield f"During {len(disturbed)} of {total} samples an arm that had nothing to do used the CPU ({names})."
+        yield (
+            f"During {len(disturbed)} of {total} samples an arm that had nothing to do used the CPU ({names}). Measure "
+            f"the others without it."
+        )
 
 
 def _series(experiment: Experiment, cell: CellResult) -> Iterator[tuple[str, Metric, list[Sample]]]:

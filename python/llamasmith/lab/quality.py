@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LabError, ModelNotFound
+from ..errors import LabError
 from .extra import need
 
 if TYPE_CHECKING:
@@ -30,13 +30,11 @@ def read_text(path: Path) -> str:
     return text
 
 
-def measure_quality(
-    experiment: Experiment, cell: CellResult, ask: Callable[..., dict[str, Any] | None]
-) -> None:
+def measure_quality(experiment: Experiment, cell: CellResult, ask: Callable[..., dict[str, Any] | None]) -> None:
     """Asks every arm for its distributions over the experiment's text, and keeps what the comparison gives.
 
     Positions in the second half of a chunk count, with the first half to go by; the perplexity is that of the token
-    that the text has there. An arm that cannot tell, such as a peer, has no quality.
+    that the text has there. An arm that cannot tell, such as a peer, has no quality, and says why.
     """
     if experiment.quality is None:
         return
@@ -50,6 +48,7 @@ def measure_quality(
             found = _ask(ask, result, text, experiment, file)
             if found is None:
                 continue
+            result.no_quality = None
             logs = numpy.load(file, mmap_mode="r")
             if index == 0:
                 reference = logs
@@ -64,7 +63,8 @@ def _ask(
         return ask(
             result, text=text, n_tokens=experiment.quality.n_tokens, chunk=experiment.quality.chunk, file=str(file)
         )
-    except (LabError, ModelNotFound):
+    except LabError as error:
+        result.no_quality = str(error)
         return None
 
 

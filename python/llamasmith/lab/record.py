@@ -103,7 +103,7 @@ def _ratio(results: Results, cell: CellResult, arm: ArmResult, metric: Metric, u
     pairs = round_ratios(arm.values(metric), cell.baseline.values(metric))
     if not pairs:
         return None
-    return Ratio(median(pairs)) if under_way else ratio(pairs, results.experiment.seed)
+    return Ratio(ratio(pairs).estimate) if under_way else ratio(pairs)
 
 
 def _arm(result: ArmResult) -> dict[str, Any]:
@@ -117,6 +117,7 @@ def _arm(result: ArmResult) -> dict[str, Any]:
         "facts": {name: value for name, value in result.facts.items() if name not in ("build", "thread_budget")},
         "idle_cpu_seconds": result.idle_cpu_seconds,
         "quality": result.quality,
+        "no_quality": result.no_quality,
         "outputs": result.outputs,
         "raw": [sample.asdict() for sample in result.samples],
     }
@@ -145,7 +146,8 @@ def restore_results(record: Mapping[str, Any], experiment: Experiment) -> Result
         cell.repeats, cell.calibration = kept["repeats"], kept["calibration"]
         for arm, fields in zip(cell.arms, kept["arms"], strict=True):
             arm.facts, arm.ended, arm.outputs = fields["facts"], fields["ended"], fields["outputs"]
-            arm.idle_cpu_seconds, arm.quality = fields["idle_cpu_seconds"], fields["quality"]
+            arm.idle_cpu_seconds = fields["idle_cpu_seconds"]
+            arm.quality, arm.no_quality = fields["quality"], fields["no_quality"]
             arm.samples = [Sample.from_dict(sample) for sample in fields["raw"]]
     return results
 

@@ -60,7 +60,8 @@ class Sample:
 class ArmResult:
     """One arm and all that it gave. `ended` says why it ended before its last round; None if it did not.
 
-    `idle_cpu_seconds` is what the process used in the seconds after its last round, with nothing to do.
+    `idle_cpu_seconds` is what the process used in the seconds after its last round, with nothing to do. `no_quality`
+    says why there is no `quality` although it was asked for.
     """
 
     arm: Arm
@@ -69,6 +70,7 @@ class ArmResult:
     samples: list[Sample] = field(default_factory=list)
     idle_cpu_seconds: float | None = None
     quality: dict[str, Any] | None = None
+    no_quality: str | None = None
     ended: str | None = None
 
     @property

@@ -52,9 +52,7 @@ def _measure(n_threads: int) -> float:
     """In a process of its own: this one loads no compiled code."""
     command = [sys.executable, "-c", _CODE, str(n_threads)]
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # not from the folder that we happen to stand in
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=_LIMIT_SECONDS, env=environment
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_SECONDS, env=environment)
     return float(done.stdout)
 
 

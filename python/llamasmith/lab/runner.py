@@ -41,7 +41,7 @@ def resume(
     on_event: Callable[[Event], None] = lambda event: None,
     save: Callable[[Results], None] = lambda results: None,
 ) -> Results:
-    """Runs what is missing of `results`: each cell that is not finished warms up anew and does the rounds that are missing.
+    """Runs what is missing of `results`: a cell that is not finished warms up anew and does missing rounds.
 
     A round that was broken off is done again by all arms, for pairs are of one time; both values are kept. An arm that
     has ended stays ended.
