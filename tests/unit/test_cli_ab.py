@@ -235,6 +235,17 @@ def test_bad_words_are_told_before_anything_runs(
     assert stage.experiment is None
 
 
+def test_a_busy_machine_is_told_before_anything_is_measured(
+    stage: Stage, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Other programs" not in invoke("-m", model).stderr
+    busy = FACTS | {"machine": {"busy_cpus": 1.5}}
+    monkeypatch.setattr(machine, "facts", lambda *args, **options: busy)
+    shown = invoke("-m", model)
+    assert in_order(shown.stderr).startswith("warning: Other programs were using 1.50 CPUs when this began.")
+    assert "Other programs were using 1.50 CPUs" in in_order(shown.stdout)
+
+
 def test_without_a_model_it_asks_for_one(stage: Stage) -> None:
     assert "Which model?" in str(invoke().exception)
     assert "Which model?" in str(invoke_lab("run", "engines").exception)

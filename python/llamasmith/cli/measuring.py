@@ -52,6 +52,7 @@ def measure(experiment: Experiment, json_file: Path | None, html_file: Path | No
         except KeyboardInterrupt:
             Console(stderr=True).print("Interrupted before anything was measured.")
             raise typer.Exit(INTERRUPTED) from None
+        _warn_if_busy(facts)
         results = lab.run(experiment, facts=facts, on_event=lambda event: _follow(event, show), save=_saver(json_file))
     _finish(results, json_file, html_file)
 
@@ -74,8 +75,17 @@ def resume_file(json_file: Path, html_file: Path | None, command: tuple[str, ...
                 experiment.model, os.environ, on_bytes=lambda done, total: show("hash", done, total, "", None)
             )
             lab.check_same_facts(record["facts"], now)
+            _warn_if_busy(now)
             results = lab.resume(results, on_event=lambda event: _follow(event, show), save=_saver(json_file))
     _finish(results, json_file, html_file)
+
+
+def _warn_if_busy(facts: dict[str, Any]) -> None:
+    """Before minutes are spent on figures that nobody can trust."""
+    from ..lab.diagnose import busy_machine
+
+    if warning := busy_machine(facts):
+        Console(stderr=True).print(Text(f"warning: {warning} (Ctrl-C ends this.)", "yellow"))
 
 
 def _check(json_file: Path | None, html_file: Path | None) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .plan import Experiment, Metric
     from .results import CellResult, Results, Sample
 
-__all__ = ["diagnose", "diagnose_cell"]
+__all__ = ["busy_machine", "diagnose", "diagnose_cell"]
 
 _SLOW_FIRST = 0.9  # of the arm's median
 _WIDE_SCATTER = 0.1  # standard deviation / mean; pyperf warns from the same value on
@@ -58,9 +58,16 @@ def _surroundings(results: Results) -> Iterator[str]:
         elif rounds == 1:
             why = "one round has no interval"
         yield f"Too few rounds ({rounds}): {why}, so there is no verdict. Use --rounds {enough} or more."
-    busy = results.facts.get("machine", {}).get("busy_cpus")
+    if busy := busy_machine(results.facts):
+        yield busy
+
+
+def busy_machine(facts: Mapping[str, Any]) -> str | None:
+    """A warning where other programs were using the CPU when the facts were taken; worth knowing before measuring."""
+    busy = facts.get("machine", {}).get("busy_cpus")
     if busy and busy > _BUSY_CPUS:
-        yield f"Other programs were using {busy:.2f} CPUs when this began. Stop them, or wait until they are done."
+        return f"Other programs were using {busy:.2f} CPUs when this began. Stop them, or wait until they are done."
+    return None
 
 
 def _cells(results: Results) -> Iterator[str]:
