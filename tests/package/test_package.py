@@ -140,6 +140,14 @@ def test_types_are_there() -> None:
     assert "def load_engine(" in package.joinpath("_core.pyi").read_text(encoding="utf-8")
 
 
+def test_what_the_lab_reads_is_there() -> None:
+    """Not code, so that a build may forget it: the schema of records, the page of a report."""
+    lab = resources.files("llamasmith.lab")
+    assert json.loads(lab.joinpath("record.schema.json").read_text(encoding="utf-8"))["title"]
+    for name in ("report.html.j2", "report.css"):
+        assert lab.joinpath("report", name).read_text(encoding="utf-8")
+
+
 def test_the_record_says_what_is_there() -> None:
     info = llamasmith.build_info()
     record = json.loads((ROOT / "build.json").read_text(encoding="utf-8"))
