@@ -75,7 +75,7 @@ def test_every_key_finds_its_place() -> None:
         ("patched,backend=cuda", "names the backend 'cuda', which this build does not have. Backends: cpu."),
         ("upstream,wait=spin", "one fixed way to wait"),
         ("peer=lama-cpp-python", "Did you mean 'llama-cpp-python'?"),
-        ("peer=llama-cpp-python,wait=spin", "sets wait, which llama-cpp-python does not take"),
+        ("peer=llama-cpp-python,wait=spin", "sets wait=spin, which llama-cpp-python does not take"),
         ("peer=xllamacpp,engine=patched", "brings its own"),
         ("peer=llama-bench", "must say which engine llama-bench runs: engine=NAME"),
         ("peer=llama-bench,engine=pached", "must say which engine"),

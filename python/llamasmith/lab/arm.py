@@ -57,10 +57,9 @@ class Arm:
 
     def with_defaults(self, defaults: Mapping[str, Value]) -> Arm:
         """The same arm, where what it leaves open is taken from `defaults`, as far as it can take it."""
-        taken = PEERS[self.peer].settings if self.peer else defaults.keys()
-        return replace(
-            self, settings={name: defaults[name] for name in defaults if name in taken} | dict(self.settings)
-        )
+        peer = PEERS.get(self.peer or "")
+        taken = {name: value for name, value in defaults.items() if peer is None or peer.takes(name, value)}
+        return replace(self, settings=taken | dict(self.settings))
 
     def options(self, scope: str) -> dict[str, Value]:
         """The settings that the ``session`` or the ``model`` takes."""
@@ -170,12 +169,9 @@ def _check_engine(text: str, arm: Arm, engines: Sequence[str], backends: Sequenc
 def _check_peer(text: str, arm: Arm, engines: Sequence[str]) -> None:
     assert arm.peer is not None
     peer = PEERS[arm.peer]
-    for name in arm.settings:
-        if name not in peer.settings:
-            raise InvalidOption(
-                f"The arm {text!r} sets {name}, which {peer.name} does not take here. "
-                f"It takes: {', '.join(sorted(peer.settings))}."
-            )
+    for name, value in arm.settings.items():
+        if refusal := peer.refusal(name, value):
+            raise InvalidOption(f"The arm {text!r} sets {name}={value}, {refusal}")
     if arm.engine and not peer.takes_engine:
         raise InvalidOption(f"The arm {text!r} names an engine, but {peer.name} brings its own. Leave it out.")
     if peer.takes_engine and arm.engine not in engines and arm.python is None:

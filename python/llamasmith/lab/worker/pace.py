@@ -6,10 +6,10 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Seconds per token, as last seen."""
+    """Seconds per token, as last seen; before that, nothing fits into any time."""
 
     def __init__(self) -> None:
-        self._seconds_per_token = 0.0
+        self._seconds_per_token = float("inf")
 
     def saw(self, tokens: int, seconds: float) -> None:
         """Remembers the last measurement."""
