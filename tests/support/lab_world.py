@@ -51,7 +51,8 @@ class World:
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     disasters: dict[tuple[str, int], BaseException] = field(default_factory=dict)
     noise: tuple[float, ...] = (1.0,)
-    never_quiet: bool = False
+    leaky: bool = False
+    """A stopped worker goes on using the CPU, by a child that it has left behind."""
     throttles: bool = False
     cannot: dict[str, str] = field(default_factory=dict)
     """Conditions that cannot be created, with the reason."""
@@ -116,8 +117,10 @@ class FakeWorker:
         self.busy_until = 0.0
         self.cpu = 0.0
         self.looked_at = world.now
+        self.resting = False
 
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        self.wake()
         self.world.log.append((self.arm.name, op))
         return dict(getattr(self, op)(**fields))
 
@@ -158,11 +161,20 @@ class FakeWorker:
         raise WorkerRefused("token distributions are not available here")
 
     def cpu_seconds(self) -> float:
-        until = self.world.now if self.world.never_quiet else min(self.world.now, self.busy_until)
-        self.cpu += max(0.0, until - self.looked_at)
-        self.cpu += self.world.idle_cpus * max(0.0, self.world.now - max(self.looked_at, until))
+        if not self.resting or self.world.leaky:
+            polling = self.world.now if self.world.leaky else min(self.world.now, self.busy_until)
+            self.cpu += max(0.0, polling - self.looked_at)
+            self.cpu += self.world.idle_cpus * max(0.0, self.world.now - max(self.looked_at, polling))
         self.looked_at = self.world.now
         return self.cpu
+
+    def rest(self) -> None:
+        self.cpu_seconds()  # what was used until now
+        self.resting = True
+
+    def wake(self) -> None:
+        self.cpu_seconds()
+        self.resting = False
 
     def close(self, *, now: bool = False) -> None:
         self.world.closed.append((self.arm.name, now))

@@ -37,8 +37,6 @@ def sample(**change: Any) -> Sample:
         "seconds": (0.25, 0.25),
         "usage": usage(),
         "throttled_seconds": 0.0,
-        "waited_seconds": 0.0,
-        "quiet": True,
     }
     return Sample(**fields | change)
 

@@ -13,7 +13,17 @@ from lab_world import experiment
 from llamasmith.errors import InvalidOption
 from llamasmith.lab.arm import AA_NAME, Arm
 from llamasmith.lab.condition import IDLE, Condition, parse_condition
-from llamasmith.lab.plan import Experiment, Metric, Quality, common_settings, order, parse_metric, repeats_for
+from llamasmith.lab.plan import (
+    Experiment,
+    Metric,
+    Quality,
+    common_settings,
+    order,
+    parse_metric,
+    parts_for,
+    repeats_for,
+    split,
+)
 
 
 def test_two_arms_run_abba() -> None:
@@ -35,6 +45,20 @@ def test_repeats_are_those_of_the_arm_that_needs_most() -> None:
     assert repeats_for([0.1, 0.05], 0.2) == 5
     assert repeats_for([3.0], 0.2) == 1
     assert repeats_for([], 0.2) == 1
+
+
+@pytest.mark.parametrize(
+    ("repeats", "once", "parts"),
+    [(1, 2.0, 1), (2, 0.45, 2), (3, 0.45, 2), (5, 0.25, 4), (8, 0.1, 4), (4, 0.1, 2), (3, 0.1, 1), (9, 0.0, 1)],
+)
+def test_a_sample_is_taken_in_as_many_parts_as_are_long_enough(repeats: int, once: float, parts: int) -> None:
+    assert parts_for(repeats, [once, 10 * once]) == parts
+
+
+def test_repeats_are_spread_over_the_parts() -> None:
+    assert split(7, 4) == [2, 2, 2, 1]
+    assert split(3, 1) == [3]
+    assert sum(split(11, 4)) == 11
 
 
 def test_a_metric_knows_its_unit_and_its_direction() -> None:

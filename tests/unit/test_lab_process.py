@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from llamasmith.lab.worker import PROTOCOL, bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 STUB = """
 import json, os, sys
@@ -63,6 +63,29 @@ def test_a_real_process_answers_until_its_input_ends() -> None:
     assert worker.cpu_seconds() > 0.0  # the last known value: an ended process uses no more
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_at_rest_is_stopped_until_it_is_asked() -> None:
+    worker = stub()
+    state = Path(f"/proc/{worker.pid}/stat")
+    try:
+        worker.request("hello")
+        worker.rest()
+        assert state.read_text().rpartition(") ")[2][0] == "T"
+        assert worker.request("again")["op"] == "again"
+        worker.rest()
+    finally:
+        worker.close()  # sees the end of its input, though it rests
+    worker.rest()  # it has ended: nothing to stop
+    worker.wake()
+
+
+def test_a_process_that_has_died_does_not_keep_us_waiting() -> None:
+    worker = stub()
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.rest()
+    ends(worker, lambda: worker.request("hello"), WorkerDied, "was ended by signal 9")
 
 
 @pytest.mark.parametrize(

@@ -85,21 +85,41 @@ def test_the_first_arm_is_repeated_as_the_noise_floor() -> None:
     assert cell.noise.arm.settings == cell.baseline.arm.settings
 
 
-def test_a_sample_waits_until_polling_ends() -> None:
-    cell = only_cell(World({"a": 100.0, "b": 200.0}).run(experiment()))
-    for sample in (sample for arm in cell.arms for sample in arm.samples):
-        assert sample.quiet
-        assert POLL_SECONDS <= sample.waited_seconds < 0.3
-        assert sample.disturbed_by == ()
+def test_arms_that_do_not_measure_are_stopped() -> None:
+    """Their threads would go on polling for work, on the CPUs that another arm needs."""
+    world = World({"a": 100.0, "b": 200.0})
+    cell = only_cell(world.run(experiment()))
+    assert {sample.disturbed_by for arm in cell.arms for sample in arm.samples} == {()}
+    world = World({"a": 100.0, "b": 200.0}, leaky=True)
+    cell = only_cell(world.run(experiment()))
+    assert cell.complete
+    assert {sample.disturbed_by for sample in cell.arms[0].samples} == {("b",)}
 
 
-def test_threads_that_never_rest_are_noticed_and_do_not_stop_us() -> None:
-    results = World({"a": 100.0, "b": 200.0}, never_quiet=True).run(experiment())
-    assert results.complete
-    sample = only_cell(results).arms[0].samples[-1]
-    assert not sample.quiet
-    assert sample.waited_seconds < 2.5
-    assert sample.disturbed_by == ("b",)
+def test_long_samples_are_taken_in_parts_forwards_and_backwards() -> None:
+    world = World({"a": 100.0, "b": 200.0, "c": 200.0})
+    results = world.run(experiment("abc", metrics=(PP,), warmup=0, rounds=2, sample_seconds=1.0))
+    cell = only_cell(results)
+    assert (cell.repeats, cell.parts) == ({"pp50": 5}, {"pp50": 4})  # of 0.25 s each, for b and c
+    measured = "".join(name for name, op in world.log if op == "measure")
+    assert measured.endswith("abccbaabccbacbaabccbaabc")
+    sample = cell.arms[0].samples[0]
+    assert (sample.tokens, len(sample.seconds), sample.position) == (250, 5, 0)
+    assert sample.usage is not None
+    assert sample.usage["cpu_seconds"] == pytest.approx(2 * sum(sample.seconds))
+    assert all(len(arm.samples) == 2 for arm in cell.arms)
+
+
+def test_parts_that_were_measured_before_a_stop_are_kept() -> None:
+    change: dict[str, Any] = {"metrics": (PP,), "warmup": 0, "rounds": 2, "sample_seconds": 1.0}
+    world = World({"a": 100.0, "b": 200.0}, disasters={("b", 5): KeyboardInterrupt()})  # 2 calibrate
+    results = world.run(experiment(**change))
+    a, b = only_cell(results).arms
+    # The fourth part begins with b: three are there, of 2, 1 and 1 repeats.
+    assert [len(sample.seconds) for sample in (*a.samples, *b.samples)] == [4, 4]
+    assert b.values(PP)[0] == pytest.approx(200.0)
+    world.disasters.clear()
+    assert world.resume(through_a_record(results)).complete
 
 
 def test_an_arm_is_watched_doing_nothing() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
 from .events import ArmEnded, Event, Progress
-from .plan import SAMPLE_LIMIT_SECONDS, Experiment, Metric, order, repeats_for
-from .quiet import cpu_of, disturbers, wait_until_quiet
+from .plan import SAMPLE_LIMIT_SECONDS, Experiment, Metric, order, parts_for, repeats_for, split
+from .quiet import cpu_of, disturbers
 from .results import ArmResult, CellResult, Sample
 from .worker import PROTOCOL
 
@@ -24,7 +24,7 @@ __all__ = ["CellRun", "Tools"]
 
 @dataclass
 class Tools:
-    """What a run works with, and what it has spent seconds on: ``measuring``, ``waiting``, ``loading``."""
+    """What a run works with, and what it has spent seconds on: ``loading``, ``comparing``, ``measuring``."""
 
     spawner: Spawner
     clock: Callable[[], float]
@@ -34,8 +34,9 @@ class Tools:
     spent: dict[str, float]
     count_samples: Callable[[], tuple[int, int]]
     """Samples measured and samples in all, over all cells."""
-    left: list[float] = field(default_factory=list)
-    """Seconds that each sample of this run has taken, with all around it."""
+    round_seconds: float = 0.0
+    round_samples: float = 0.0
+    """Seconds that this run's samples have taken so far, with all around them; a part is a fraction of a sample."""
 
     @contextmanager
     def spend(self, what: str) -> Iterator[None]:
@@ -81,11 +82,11 @@ class CellRun:
             session_options=arm.options("session"),
             sessions=self._cell.condition.sessions,
         )
+        worker.rest()
 
     def check_outputs(self) -> None:
         """What every arm generates, to be compared."""
         for done, result in enumerate(living := self._living(), start=1):
-            self._wait()
             with self._tools.spend("comparing"):
                 reply = self._ask(result, "outputs", n=self._experiment.n_outputs, limit_seconds=SAMPLE_LIMIT_SECONDS)
             result.outputs = None if reply is None else reply["outputs"]
@@ -93,22 +94,21 @@ class CellRun:
 
     def calibrate(self) -> None:
         """Decides once, for all arms alike, how often a sample repeats its work; not again when a run is resumed."""
-        if self._cell.repeats:
+        if self._cell.calibration:
             return
         steps = [(metric, result) for metric in self._experiment.metrics for result in self._living()]
         found: dict[str, dict[str, float]] = {}
         for done, (metric, result) in enumerate(steps, start=1):
-            self._wait()
             with self._tools.spend("measuring"):
                 seconds = self._seconds_once(metric, result)
             if seconds is not None:
                 found.setdefault(metric.name, {})[result.name] = seconds
             self._progress("calibrate", done, len(steps), result, metric)
         self._cell.calibration = found
-        self._cell.repeats = {
-            metric.name: repeats_for(found.get(metric.name, {}).values(), self._experiment.sample_seconds)
-            for metric in self._experiment.metrics
-        }
+        for metric in self._experiment.metrics:
+            once = found.get(metric.name, {}).values()
+            repeats = repeats_for(once, self._experiment.sample_seconds)
+            self._cell.repeats[metric.name], self._cell.parts[metric.name] = repeats, parts_for(repeats, once)
 
     def _seconds_once(self, metric: Metric, result: ArmResult) -> float | None:
         once = []
@@ -142,25 +142,46 @@ class CellRun:
     def _measure_round(self, round_index: int) -> None:
         """One sample of every living arm for every metric, in this round's order; none if all have theirs already."""
         for metric in self._experiment.metrics:
-            if all(result.has(metric, round_index) for result in self._living()):
-                continue
-            for position, index in enumerate(order(len(self._cell.arms), round_index)):
-                result = self._cell.arms[index]
-                if result.ended is None:
-                    begin = self._tools.clock()
-                    self._measure(metric, result, round_index, position)
-                    self._tools.left.append(self._tools.clock() - begin)
+            if not all(result.has(metric, round_index) for result in self._living()):
+                self._measure_metric(metric, round_index)
 
-    def _measure(self, metric: Metric, result: ArmResult, round_index: int, position: int) -> None:
-        quiet, waited = self._wait()
+    def _measure_metric(self, metric: Metric, round_index: int) -> None:
+        """One sample of every living arm, in parts: A B C, then C B A, ..."""
+        row = order(len(self._cell.arms), round_index)
+        taken: dict[str, Sample] = {}
+        parts = split(self._cell.repeats[metric.name], self._cell.parts[metric.name])
+        try:
+            for number, repeats in enumerate(parts, start=1):
+                for position, index in enumerate(row):
+                    result = self._cell.arms[index]
+                    if result.ended is None:
+                        begin = self._tools.clock()
+                        part = self._measure_part(metric, result, round_index, position, repeats)
+                        self._tools.round_seconds += self._tools.clock() - begin
+                        self._tools.round_samples += 1 / len(parts)
+                        if part is not None:
+                            before = taken.get(result.name)
+                            taken[result.name] = part if before is None else before.followed_by(part)
+                    if number == len(parts) and result.name in taken:
+                        self._keep(metric, result, taken.pop(result.name))
+                row = row[::-1]
+        finally:
+            # Broken off: what is there is a sample all the same, of fewer repeats.
+            for result in self._cell.arms:
+                if result.name in taken:
+                    result.samples.append(taken.pop(result.name))
+
+    def _measure_part(
+        self, metric: Metric, result: ArmResult, round_index: int, position: int, repeats: int
+    ) -> Sample | None:
         before, begin = cpu_of(self._workers), self._tools.clock()
         throttled = self._surroundings.throttled_seconds()
         with self._tools.spend("measuring"):
-            reply = self._sample(result, metric, self._cell.repeats[metric.name])
+            reply = self._sample(result, metric, repeats)
         if reply is None:
-            return
+            return None
         after = self._surroundings.throttled_seconds()
-        sample = Sample(
+        return Sample(
             metric=metric.name,
             round=round_index,
             position=position,
@@ -169,14 +190,14 @@ class CellRun:
             seconds=tuple(float(seconds) for seconds in reply["seconds"]),
             usage=reply["usage"],
             throttled_seconds=None if throttled is None or after is None else after - throttled,
-            waited_seconds=waited,
-            quiet=quiet,
             disturbed_by=tuple(disturbers(before, cpu_of(self._workers), self._tools.clock() - begin, result.name)),
             overlap=reply.get("overlap"),
         )
+
+    def _keep(self, metric: Metric, result: ArmResult, sample: Sample) -> None:
         result.samples.append(sample)
         done, total = self._tools.count_samples()
-        each = sum(self._tools.left) / len(self._tools.left) if self._tools.left else waited + sum(sample.seconds)
+        each = self._tools.round_seconds / self._tools.round_samples
         self._progress("measure", done, total, result, metric, sample.value(metric), each * (total - done))
 
     def watch_idle(self) -> None:
@@ -186,12 +207,14 @@ class CellRun:
         if not seconds:
             return
         for done, result in enumerate(living, start=1):
-            self._wait()
             with self._tools.spend("measuring"):
                 if self._sample(result, metric, 1) is not None:
-                    before = self._workers[result.name].cpu_seconds()
+                    worker = self._workers[result.name]
+                    worker.wake()
+                    before = worker.cpu_seconds()
                     self._tools.sleep(seconds)
-                    result.idle_cpu_seconds = self._workers[result.name].cpu_seconds() - before
+                    result.idle_cpu_seconds = worker.cpu_seconds() - before
+                    worker.rest()
             self._progress("idle", done, len(living), result)
 
     def ask_distributions(self, result: ArmResult, **options: Any) -> dict[str, Any] | None:
@@ -199,13 +222,11 @@ class CellRun:
         worker = self._workers.get(result.name)
         if worker is None:
             return None
-        self._wait()
         with self._tools.spend("measuring"):
-            return worker.request("distributions", **options)
-
-    def _wait(self) -> tuple[bool, float]:
-        with self._tools.spend("waiting"):
-            return wait_until_quiet(self._workers, clock=self._tools.clock, sleep=self._tools.sleep)
+            try:
+                return worker.request("distributions", **options)
+            finally:
+                worker.rest()
 
     def _progress(
         self,
@@ -227,7 +248,9 @@ class CellRun:
         if worker is None:
             return None
         try:
-            return worker.request(op, **fields)
+            reply = worker.request(op, **fields)
+            worker.rest()  # its threads go on polling for work, on the CPUs that the next arm needs
+            return reply
         except LabError as error:
             result.ended = str(error)
             self._workers.pop(result.name).close(now=True)

@@ -198,28 +198,21 @@ def _noise(experiment: Experiment, cell: CellResult) -> Iterator[str]:
 
 def _samples(experiment: Experiment, cell: CellResult) -> Iterator[str]:
     """Warnings about how single samples were taken."""
-    total, short, restless, disturbed = 0, 0, 0, []
+    total, short, disturbed = 0, 0, []
     for _, _, samples in _series(experiment, cell):
         total += len(samples)
         short += sum(sum(sample.seconds) < MIN_SAMPLE_SECONDS for sample in samples)
-        restless += sum(not sample.quiet for sample in samples)
         disturbed += [sample.disturbed_by for sample in samples if sample.disturbed_by]
     if short:
         yield (
             f"{short} of {total} samples are shorter than {MIN_SAMPLE_SECONDS:g} s: the machine was slower while their "
             f"length was decided than afterwards. Run again on a quieter machine."
         )
-    if restless:
-        yield (
-            f"Before {restless} of {total} samples the arms' threads never became idle: they go on polling, "
-            f"and take the CPU from the arm that is measured. Leave out the one that polls, or let it wait otherwise "
-            f"(wait=park, env.OMP_WAIT_POLICY=passive)."
-        )
     if disturbed:
         names = ", ".join(dict.fromkeys(name for several in disturbed for name in several))
         yield (
-            f"During {len(disturbed)} of {total} samples an arm that had nothing to do used the CPU ({names}). Measure "
-            f"the others without it."
+            f"During {len(disturbed)} of {total} samples an arm whose process was stopped used the CPU ({names}): it "
+            f"has left another process behind. Measure the others without it."
         )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_csv", "to_markdown"]
 
-_SAMPLE_COLUMNS = ("round", "position", "warmup", "tokens", "throttled_seconds", "waited_seconds", "quiet", "overlap")
+_SAMPLE_COLUMNS = ("round", "position", "warmup", "tokens", "throttled_seconds", "overlap")
 _USAGE_COLUMNS = (
     "cpu_seconds",
     "voluntary_switches",

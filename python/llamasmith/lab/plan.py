@@ -26,7 +26,9 @@ __all__ = [
     "common_settings",
     "order",
     "parse_metric",
+    "parts_for",
     "repeats_for",
+    "split",
 ]
 
 _UNITS = {"pp": "tokens/s", "tg": "tokens/s", "ttft": "ms"}
@@ -35,7 +37,9 @@ MIN_SAMPLE_SECONDS = 0.2
 """A sample shorter than this is ruled by the scheduler's time slices and the clock's steps (LAB method, rule 3)."""
 
 SAMPLE_SECONDS = 0.8
-"""What a sample lasts unless asked otherwise: before each one, threads that still poll cost about 0.13 s of waiting."""
+"""What a sample lasts unless asked otherwise: long enough to be taken in several parts."""
+
+_PARTS = (4, 2)
 
 SAMPLE_LIMIT_SECONDS = 10.0
 """Where an arm is slower by orders of magnitude, a sample ends early: its rate is known well enough by then."""
@@ -228,6 +232,22 @@ def order(n_arms: int, round_index: int) -> tuple[int, ...]:
         shift, mirrored = round_index // 2, bool(round_index % 2)
     row = [(arm + shift) % n_arms for arm in first]
     return tuple(reversed(row)) if mirrored else tuple(row)
+
+
+def parts_for(repeats: int, seconds_once: Iterable[float]) -> int:
+    """In how many parts a round takes each sample: 4, 2 or 1, as many as leave `MIN_SAMPLE_SECONDS` to each.
+
+    The arms take turns by parts, in the round's order and then in the reverse order (A B B A): a machine whose speed
+    changes within seconds changes it for all arms. Where it does, four parts make intervals narrower by a third.
+    """
+    fastest = min((seconds for seconds in seconds_once if seconds > 0), default=0.0)
+    fitting = (parts for parts in _PARTS if repeats // parts * fastest >= MIN_SAMPLE_SECONDS)
+    return next(fitting, 1)
+
+
+def split(repeats: int, parts: int) -> list[int]:
+    """`repeats` in `parts` as equal as can be, larger ones first."""
+    return [repeats // parts + (index < repeats % parts) for index in range(parts)]
 
 
 def repeats_for(seconds_once: Iterable[float], min_sample_seconds: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,12 @@ class Worker(Protocol):
 
     def cpu_seconds(self) -> float:
         """CPU time that the process has used so far, in seconds."""
+
+    def rest(self) -> None:
+        """Stops the process, with whatever its threads are at: it uses no CPU until it is asked again."""
+
+    def wake(self) -> None:
+        """Lets a stopped process go on."""
 
     def close(self, *, now: bool = False) -> None:
         """Ends the process, with `now` in the midst of a sample too. May be called again."""
@@ -82,6 +89,7 @@ class WorkerProcess:
     def request(self, op: str, **fields: object) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self.wake()
         self._last_id += 1
         try:
             self._process.stdin.write(json.dumps({"id": self._last_id, "op": op, **fields}) + "\n")
@@ -110,6 +118,20 @@ class WorkerProcess:
             pass  # it ended: it uses no more, and the next request finds out
         return self._last_cpu_seconds
 
+    def rest(self) -> None:
+        self._send(signal.SIGSTOP)
+        # Until all its threads have stopped, which takes milliseconds where they have the CPUs. The exit status of a
+        # process that has ended instead is left for whoever asks for it.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def wake(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:  # nobody else may have got the number of a process that has ended
+            self._process.send_signal(number)
+
     def words(self) -> str:
         """The last lines that the process wrote to stderr, ready to follow a message; "" if there are none."""
         if self._stderr.closed:
@@ -124,6 +146,7 @@ class WorkerProcess:
     def close(self, *, now: bool = False) -> None:
         if self._process.poll() is None and now:
             self._process.kill()
+        self.wake()  # to see the end of its input
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):  # a worker that is gone does not take the end of its input
                 self._process.stdin.close()

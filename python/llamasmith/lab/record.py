@@ -67,6 +67,7 @@ def _cell(results: Results, cell: CellResult, under_way: bool) -> dict[str, Any]
         "in_force": cell.in_force,
         "not_in_force": cell.not_in_force,
         "repeats": dict(cell.repeats),
+        "parts": dict(cell.parts),
         "calibration": cell.calibration,
         "outputs": compare_outputs(cell, results.experiment.n_outputs) if cell.has_samples else None,
         "arms": [_arm(arm) for arm in cell.arms],
@@ -143,7 +144,7 @@ def restore_results(record: Mapping[str, Any], experiment: Experiment) -> Result
     for cell, kept in zip(results.cells, record["cells"], strict=True):
         cell.finished, cell.not_run, cell.in_force = kept["finished"], kept["not_run"], kept["in_force"]
         cell.not_in_force = kept["not_in_force"]
-        cell.repeats, cell.calibration = kept["repeats"], kept["calibration"]
+        cell.repeats, cell.parts, cell.calibration = kept["repeats"], kept["parts"], kept["calibration"]
         for arm, fields in zip(cell.arms, kept["arms"], strict=True):
             arm.facts, arm.ended, arm.outputs = fields["facts"], fields["ended"], fields["outputs"]
             arm.idle_cpu_seconds = fields["idle_cpu_seconds"]

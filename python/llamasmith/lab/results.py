@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .arm import AA_NAME, Arm
@@ -18,12 +18,11 @@ __all__ = ["ArmResult", "CellResult", "Results", "Sample"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: the `tokens` of all repeats, and the `seconds` of each.
+    """One measurement, taken in one part or several: the `tokens` of all repeats, and the `seconds` of each.
 
     `usage` is what the process has used for it (see `worker.usage`), None where it cannot know. `throttled_seconds` is
-    the time that a cgroup's quota has stopped the arms, None where no quota is known. `waited_seconds` passed until the
-    other processes were quiet; `quiet` is false if they never were. `disturbed_by` names arms that used the CPU during
-    the sample although they had nothing to do.
+    the time that a cgroup's quota has stopped the arms, None where no quota is known. `disturbed_by` names arms that
+    used the CPU during the sample although they were stopped.
     """
 
     metric: str
@@ -34,8 +33,6 @@ class Sample:
     seconds: tuple[float, ...]
     usage: Mapping[str, float] | None
     throttled_seconds: float | None
-    waited_seconds: float
-    quiet: bool
     disturbed_by: tuple[str, ...] = ()
     overlap: float | None = None
 
@@ -47,6 +44,26 @@ class Sample:
     def asdict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return asdict(self) | {"seconds": list(self.seconds), "disturbed_by": list(self.disturbed_by)}
+
+    def followed_by(self, part: Sample) -> Sample:
+        """The same sample with one more part."""
+        usage = None
+        if self.usage is not None and part.usage is not None:
+            usage = {name: value + part.usage[name] for name, value in self.usage.items()}
+            usage["peak_rss_bytes"] = part.usage["peak_rss_bytes"]
+        throttled = None
+        if self.throttled_seconds is not None and part.throttled_seconds is not None:
+            throttled = self.throttled_seconds + part.throttled_seconds
+        overlaps = [one for one in (self.overlap, part.overlap) if one is not None]
+        return replace(
+            self,
+            tokens=self.tokens + part.tokens,
+            seconds=self.seconds + part.seconds,
+            usage=usage,
+            throttled_seconds=throttled,
+            disturbed_by=tuple(dict.fromkeys(self.disturbed_by + part.disturbed_by)),
+            overlap=min(overlaps, default=None),
+        )
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Sample:
@@ -98,7 +115,8 @@ class ArmResult:
 
 @dataclass
 class CellResult:
-    """The arms under one condition. `calibration` holds the seconds of one repeat, by metric and arm.
+    """The arms under one condition. `calibration` holds the seconds of one repeat, by metric and arm; from it follow
+    `repeats` and `parts` of a sample, by metric.
 
     `not_run` says why there is nothing; `in_force` what showed beforehand that the condition holds, `not_in_force` what
     showed afterwards that it did not. `finished` means that there is nothing left to do: each arm did all rounds or has
@@ -108,6 +126,7 @@ class CellResult:
     condition: Condition
     arms: list[ArmResult]
     repeats: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, int] = field(default_factory=dict)
     calibration: dict[str, dict[str, float]] = field(default_factory=dict)
     in_force: str = ""
     not_in_force: str | None = None

@@ -17,7 +17,6 @@ Facts = list[tuple[str, str]]
 _UNKNOWN = "not known"
 _SPENT = {
     "measuring": "measuring and warming up",
-    "waiting": "waiting for other arms to become quiet",
     "loading": "loading models",
     "comparing": "comparing outputs",
 }
