@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,20 @@ import typer
 from ..errors import InvalidOption
 from ..lab.keys import all_keys
 from .measuring import measure, resume_file
+from .options import (
+    FlashAttn,
+    HtmlFile,
+    IdleSeconds,
+    JsonFile,
+    ModelName,
+    Resume,
+    Rounds,
+    SampleSeconds,
+    Seed,
+    TextFile,
+    Threads,
+    Warmup,
+)
 
 if TYPE_CHECKING:
     from ..lab import Arm
@@ -20,9 +33,7 @@ __all__ = ["ab", "complete_arm"]
 
 
 def ab(
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path of a GGUF file, or a name that `pull` knows.")
-    ] = None,
+    model: ModelName = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,37 +41,27 @@ def ab(
             f"are compared with. Keys: {all_keys()}. By default every engine of this build."
         ),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads per arm; by default the thread budget.")
-    ] = None,
+    threads: Threads = None,
     n_prompt: Annotated[int, typer.Option("--n-prompt", "-p", min=0, help="Tokens of a prompt, or 0.")] = 128,
     n_gen: Annotated[int, typer.Option("--n-gen", "-n", min=0, help="Tokens to generate, or 0.")] = 64,
     ttft: Annotated[int, typer.Option(min=0, help="Tokens of a prompt whose first answer is timed, or 0.")] = 0,
-    rounds: Annotated[int, typer.Option(help="Samples per arm that count.")] = 10,
-    warmup: Annotated[int, typer.Option(help="Samples per arm before those; kept in the record, not counted.")] = 2,
+    rounds: Rounds = 10,
+    warmup: Warmup = 2,
     neighbours: Annotated[int, typer.Option(help="Busy processes beside the arms.")] = 0,
     oversubscribe: Annotated[int, typer.Option(help="So many times the threads.")] = 1,
     quota: Annotated[float | None, typer.Option(help="CPUs that the arms may use, by a cgroup.")] = None,
     sessions: Annotated[int, typer.Option(help="Sessions of one process that work at once.")] = 1,
-    text: Annotated[
-        Path | None, typer.Option(help="A text over which the arms' token distributions are compared.", dir_okay=False)
-    ] = None,
-    flash_attn: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompt's pseudo-random tokens.")] = 0,
+    text: TextFile = None,
+    flash_attn: FlashAttn = "auto",
+    seed: Seed = 0,
     aa: Annotated[
         bool, typer.Option("--aa/--no-aa", help="Measure the first arm a second time, as the noise floor.")
     ] = True,
-    sample_seconds: Annotated[float, typer.Option(help="What a sample lasts at least.")] = 0.8,
-    idle_seconds: Annotated[float, typer.Option(min=0, help="How long arms are watched doing nothing, or 0.")] = 5.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the record here, after every round.", dir_okay=False)
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a report here, one file that opens offline.", dir_okay=False)
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with the record of an interrupted run; takes no other arms.")
-    ] = None,
+    sample_seconds: SampleSeconds = 0.8,
+    idle_seconds: IdleSeconds = 5.0,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    resume: Resume = None,
 ) -> None:
     """Compare engines or settings on this machine: interleaved rounds, paired ratios, an honest verdict.
 

@@ -14,6 +14,20 @@ from rich.text import Text
 from ..errors import InvalidOption
 from .console import out
 from .measuring import measure, resume_file
+from .options import (
+    FlashAttn,
+    HtmlFile,
+    IdleSeconds,
+    JsonFile,
+    ModelName,
+    Resume,
+    Rounds,
+    SampleSeconds,
+    Seed,
+    TextFile,
+    Threads,
+    Warmup,
+)
 
 __all__ = ["app"]
 
@@ -46,34 +60,24 @@ def list_() -> None:
 @app.command()
 def run(
     name: Annotated[str | None, typer.Argument(help="One that `lab list` shows, or a Python file NAME.py.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path of a GGUF file, or a name that `pull` knows.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads per arm; by default the thread budget.")
-    ] = None,
+    model: ModelName = None,
+    threads: Threads = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
             help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Samples per arm that count.")] = 10,
-    warmup: Annotated[int, typer.Option(help="Samples per arm before those; kept in the record, not counted.")] = 2,
-    text: Annotated[
-        Path | None, typer.Option(help="A text over which the arms' token distributions are compared.", dir_okay=False)
-    ] = None,
-    flash_attn: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompt's pseudo-random tokens.")] = 0,
-    sample_seconds: Annotated[float, typer.Option(help="What a sample lasts at least.")] = 0.8,
-    idle_seconds: Annotated[float, typer.Option(min=0, help="How long arms are watched doing nothing, or 0.")] = 5.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the record here, after every round.", dir_okay=False)
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a report here, one file that opens offline.", dir_okay=False)
-    ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the record of an interrupted run.")] = None,
+    rounds: Rounds = 10,
+    warmup: Warmup = 2,
+    text: TextFile = None,
+    flash_attn: FlashAttn = "auto",
+    seed: Seed = 0,
+    sample_seconds: SampleSeconds = 0.8,
+    idle_seconds: IdleSeconds = 5.0,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    resume: Resume = None,
 ) -> None:
     """Run an experiment: all its arms under all its conditions. Exit status as of `ab`."""
     from .. import build_info, lab, thread_budget

@@ -36,6 +36,11 @@ class Here:
         build = build_info()
         return cls(build.engines, build.backends, build.tools, thread_budget().budget)
 
+    @property
+    def engine(self) -> str:
+        """The one that runs by default."""
+        return (self.existing("patched") or list(self.engines))[0]
+
     def existing(self, *engines: str) -> list[str]:
         """Those of `engines` that were built, in the given order."""
         return [engine for engine in engines if engine in self.engines]

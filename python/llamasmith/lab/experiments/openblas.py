@@ -8,8 +8,7 @@ __all__ = ["EXPERIMENT"]
 
 
 def _arms(here: Here) -> list[str]:
-    engine = (here.existing("patched") or list(here.engines))[0]
-    return [f"{engine},backend=cpu", f"{engine},backend=openblas"]
+    return [f"{here.engine},backend=cpu", f"{here.engine},backend=openblas"]
 
 
 EXPERIMENT = Definition(

@@ -10,8 +10,7 @@ _MODULES = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp", "transfor
 
 
 def _arms(here: Here) -> list[str]:
-    engine = (here.existing("patched") or list(here.engines))[0]
-    return [engine, *(f"peer={peer}" for peer, module in _MODULES.items() if here.modules(module))]
+    return [here.engine, *(f"peer={peer}" for peer, module in _MODULES.items() if here.modules(module))]
 
 
 EXPERIMENT = Definition(

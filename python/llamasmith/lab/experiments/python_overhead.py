@@ -8,8 +8,7 @@ __all__ = ["EXPERIMENT"]
 
 
 def _arms(here: Here) -> list[str]:
-    engine = (here.existing("patched") or list(here.engines))[0]
-    return [f"peer=llama-bench,engine={engine}", engine]
+    return [f"peer=llama-bench,engine={here.engine}", here.engine]
 
 
 EXPERIMENT = Definition(

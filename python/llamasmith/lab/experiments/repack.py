@@ -8,8 +8,10 @@ __all__ = ["EXPERIMENT"]
 
 
 def _arms(here: Here) -> list[str]:
-    engine = (here.existing("patched") or list(here.engines))[0]
-    return [f"{engine},use_extra_bufts=off,name=as in the file", f"{engine},use_extra_bufts=on,name=rearranged"]
+    return [
+        f"{here.engine},use_extra_bufts=off,name=as in the file",
+        f"{here.engine},use_extra_bufts=on,name=rearranged",
+    ]
 
 
 EXPERIMENT = Definition(

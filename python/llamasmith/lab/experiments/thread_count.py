@@ -9,9 +9,8 @@ __all__ = ["EXPERIMENT"]
 
 def _arms(here: Here) -> list[str]:
     counts = {1, here.budget, here.budget * 2, *(2**power for power in range(here.budget.bit_length()))}
-    engine = (here.existing("patched") or list(here.engines))[0]
     # The default comes first: it is what the others are compared with.
-    return [f"{engine},t={count}" for count in sorted(counts, key=lambda count: (count != here.budget, count))]
+    return [f"{here.engine},t={count}" for count in sorted(counts, key=lambda count: (count != here.budget, count))]
 
 
 EXPERIMENT = Definition(
