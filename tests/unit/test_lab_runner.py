@@ -78,6 +78,12 @@ def test_a_sample_of_an_arm_that_is_slower_by_far_ends_early() -> None:
     assert slow.value(TG) == pytest.approx(1.0)
 
 
+def test_the_limit_holds_for_all_parts_together() -> None:
+    cell = only_cell(World({"a": 50.0, "b": 1000.0}).run(experiment(metrics=(PP,), rounds=1, sample_seconds=1.0)))
+    assert (cell.repeats, cell.parts) == ({"pp50": 25}, {"pp50": 4})
+    assert {len(sample.seconds) for sample in cell.arms[0].samples} == {12}  # of 1 s each: 3 in each part
+
+
 def test_the_first_arm_is_repeated_as_the_noise_floor() -> None:
     cell = only_cell(World({"a": 100.0, "b": 200.0, "A/A": 101.0}).run(experiment(aa=True)))
     assert [arm.name for arm in cell.arms] == ["a", "b", "A/A"]

@@ -121,7 +121,9 @@ class CellRun:
                 break  # one repeat is enough for a sample, and the second would only take its time
         return min(once)
 
-    def _sample(self, result: ArmResult, metric: Metric, repeats: int) -> dict[str, Any] | None:
+    def _sample(
+        self, result: ArmResult, metric: Metric, repeats: int, limit_seconds: float = SAMPLE_LIMIT_SECONDS
+    ) -> dict[str, Any] | None:
         return self._ask(
             result,
             "measure",
@@ -129,7 +131,7 @@ class CellRun:
             n=metric.n,
             repeats=repeats,
             seed=self._experiment.seed,
-            limit_seconds=SAMPLE_LIMIT_SECONDS,
+            limit_seconds=limit_seconds,
         )
 
     def measure(self) -> None:
@@ -177,7 +179,8 @@ class CellRun:
         before, begin = cpu_of(self._workers), self._tools.clock()
         throttled = self._surroundings.throttled_seconds()
         with self._tools.spend("measuring"):
-            reply = self._sample(result, metric, repeats)
+            limit = SAMPLE_LIMIT_SECONDS / self._cell.parts[metric.name]
+            reply = self._sample(result, metric, repeats, limit)
         if reply is None:
             return None
         after = self._surroundings.throttled_seconds()
