@@ -303,6 +303,12 @@ def test_an_experiment_under_other_conditions(stage: Stage, model: Path) -> None
     assert stage.experiment.conditions == (lab.IDLE, lab.Condition(neighbours=1, quota=2.0))
 
 
+def test_where_arithmetic_differs_a_text_is_asked_for(stage: Stage, model: Path) -> None:
+    stage.rates |= {"as in the file": 100.0, "rearranged": 110.0}
+    assert "with --text FILE" in invoke_lab("run", "repack", "-m", model, "--rounds", 1).stderr
+    assert "--text" not in invoke_lab("run", "engines", "-m", model, "--rounds", 1).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InvalidOption
-from .console import out
+from .console import err, out
 from .measuring import measure, resume_file
 from .options import (
     FlashAttn,
@@ -119,6 +119,8 @@ def run(
         question=definition.question,
         command=command,
     )
+    if definition.quality and text is None:
+        err().print("The arms compute differently: with --text FILE, perplexity and KL divergence are compared too.")
     measure(experiment, json_file, html_file)
 
 
