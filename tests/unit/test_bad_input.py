@@ -171,7 +171,7 @@ SESSION_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"n_threads": 0}, InvalidOption, "n_threads is 0. Allowed: 1 to 512"),
     ({"n_threads": -1}, InvalidOption, "n_threads is -1"),
     ({"n_threads": 10_000}, InvalidOption, "n_threads is 10000"),
-    ({"n_threads_batch": 10_000}, InvalidOption, "n_threads is 10000"),
+    ({"n_threads_batch": 10_000}, InvalidOption, "n_threads_batch is 10000"),
     ({"wait": "sleep"}, InvalidOption, "Allowed: spin, yield, park"),
     ({"wait": ""}, InvalidOption, "Allowed: spin, yield, park"),
     ({"flash_attn": "yes"}, InvalidOption, "Allowed: auto, on, off"),
