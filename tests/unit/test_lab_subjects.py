@@ -456,7 +456,7 @@ def test_transformers_ends_early(hf: tuple[TransformersSubject, FakeModel, dict[
 
 # llama-bench
 
-BENCH = """#!{python}
+BENCH = """\
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -478,7 +478,10 @@ class Bench:
         self.folder = root / "engines" / "patched"
         self.folder.mkdir(parents=True)
         self.file = self.folder / "llama-bench"
-        self.file.write_text(BENCH.format(python=sys.executable, per_token=PER_TOKEN), encoding="utf-8")
+        script = self.folder / "bench.py"
+        script.write_text(BENCH.format(per_token=PER_TOKEN), encoding="utf-8")
+        # Not by the script's own first line: an interpreter whose path has a space cannot be named there.
+        self.file.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{script}' \"$@\"\n", encoding="utf-8")
         self.file.chmod(0o755)
         info = SimpleNamespace(engines=("patched", "upstream"), asdict=lambda: {"pin": "b1"})
         self.subject = LlamaBenchSubject(SimpleNamespace(build_info=lambda: info, package_root=lambda: root))
