@@ -90,6 +90,15 @@ def test_under_way_there_are_values_and_no_verdict() -> None:
     assert metric["ratio"]["b"]["estimate"] == pytest.approx(1.2)
 
 
+def test_a_cell_that_is_finished_has_its_verdict_whatever_comes_after_it() -> None:
+    saved: list[dict[str, Any]] = []
+    world = World({"a": 100.0, "b": 120.0}, noise=NOISE)
+    plan = experiment(rounds=6, conditions=(IDLE, Condition(neighbours=1)))
+    world.run(plan, save=lambda found: saved.append(valid(build_record(found, under_way=True))))
+    verdicts = [[cell["metrics"]["tg10"]["verdict"]["b"] for cell in record["cells"]] for record in saved[7:9]]
+    assert verdicts == [["faster", None], ["faster", None]]
+
+
 def test_what_was_not_in_force_has_no_verdict() -> None:
     record = valid(build_record(measured(conditions=(Condition(quota=1.0),))))
     (cell,) = record["cells"]

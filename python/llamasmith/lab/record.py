@@ -36,9 +36,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def build_record(results: Results, *, under_way: bool = False) -> dict[str, Any]:
-    """The record of what was found. While the experiment is `under_way`, intervals and verdicts are left out."""
+    """The record of what was found. While the experiment is `under_way`, only cells that are finished have verdicts."""
     experiment = results.experiment
-    cells = [_cell(results, cell, under_way) for cell in results.cells]
+    cells = [_cell(results, cell, under_way and not cell.finished) for cell in results.cells]
     equal = [cell["outputs"]["equal"] for cell in cells if cell["outputs"] is not None]
     return {
         "schema": SCHEMA,
