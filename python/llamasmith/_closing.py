@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TypeVar
 
 _Self = TypeVar("_Self", bound="Closing")
 
 
-class Closing:
+class Closing(ABC):
     """A base that makes `with` call `close()`."""
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Gives back what is behind it; closing twice is allowed."""
 
     def __enter__(self: _Self) -> _Self:
         return self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["Budget", "thread_budget"]
+__all__ = ["Budget", "cpu_groups", "thread_budget"]
 
 # Of the fastest core's capacity. ARM chips may have three kinds of cores: the middle ones are worth their wait at a
 # barrier, the little ones (0.4 of the fastest on an RK3588) are not.
@@ -110,7 +110,7 @@ def _performance(root: Path, cores: list[int]) -> list[int]:
 
 def _limits(root: Path) -> Iterator[tuple[float, Path]]:
     """Every quota above this process, in CPUs, with the file that says so."""
-    for version, top, group in _groups(root):
+    for version, top, group in cpu_groups(root):
         for folder in (group, *group.parents):
             file = folder / ("cpu.max" if version == 2 else "cpu.cfs_quota_us")
             words = _read(file).split()
@@ -124,7 +124,7 @@ def _limits(root: Path) -> Iterator[tuple[float, Path]]:
                 break
 
 
-def _groups(root: Path) -> Iterator[tuple[int, Path, Path]]:
+def cpu_groups(root: Path) -> Iterator[tuple[int, Path, Path]]:
     """The cgroups of this process that may have a CPU quota: version, mount point, folder at or below it."""
     mounts = list(_mounts(root))
     for line in _read(root / "proc/self/cgroup").splitlines():

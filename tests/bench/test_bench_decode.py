@@ -31,7 +31,7 @@ def test_decode_step(benchmark: Any, smollm2: Any, setting: str) -> None:
     options = SETTINGS[setting]
     engine = load_engine()
     if "wait" in options and not engine.chooses_wait:
-        pytest.skip(f"the engine {engine.name} has no choice of waiting")
+        pytest.skip(f"the engine {engine.name} has no choice of waiting; patched has")
 
     def step_after_text(session: Session) -> Any:
         session.reset()

@@ -46,7 +46,7 @@ def test_barrier(benchmark: Any, narrow: Any, n_threads: int, wait: str) -> None
     brief = slow or not benchmark.enabled
     model, n_tokens = narrow(1 if brief else LAYERS, N_VOCAB), 1 if brief else N_TOKENS
     if not load_engine().chooses_wait:
-        pytest.skip(f"the engine {load_engine().name} has no choice of waiting, and does not count barriers")
+        pytest.skip(f"the engine {load_engine().name} does not count barriers; patched does")
     with (
         Session(model, n_ctx=64, n_threads=1) as single,
         Session(model, n_ctx=64, n_threads=n_threads, wait=wait) as session,
@@ -83,7 +83,7 @@ def test_barrier(benchmark: Any, narrow: Any, n_threads: int, wait: str) -> None
 @pytest.mark.parametrize("wait", ["spin", "yield", "park"])
 def test_small_graphs(benchmark: Any, tiny: Any, wait: str) -> None:
     if not load_engine().chooses_wait:
-        pytest.skip(f"the engine {load_engine().name} has no choice of waiting")
+        pytest.skip(f"the engine {load_engine().name} has no choice of waiting; patched has")
     options: dict[str, Any] = {"max_tokens": 50 if benchmark.enabled else 5, "temperature": 0.0, "ignore_eos": True}
     with Session(tiny, n_ctx=128, n_threads=2) as other:
         expected = other.generate([1], **options).tokens

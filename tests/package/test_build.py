@@ -133,7 +133,7 @@ def test_a_patch_that_does_not_apply_stops_the_configure_step(
 @pytest.mark.timeout(1800)
 def test_a_users_own_build(unpacked: Path, extra_patch: Path, tiny_path: Path, tmp_path: Path) -> None:
     if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler (cc)")
+        pytest.skip("there is no C compiler, cc (Debian: apt-get install gcc)")
     wishes = {
         "LLAMASMITH_ENGINES": "patched",
         "LLAMASMITH_EXTRA_PATCHES": str(extra_patch),

@@ -200,7 +200,7 @@ def test_any_edit_survives_the_round_trip(pair):
 @pytest.fixture(scope="module")
 def git(tmp_path_factory):
     if shutil.which("git") is None:
-        pytest.skip("this machine has no git")
+        pytest.skip("needs git (Debian: apt-get install git)")
     folder = tmp_path_factory.mktemp("git")
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     # Without the ceiling, `git apply` below another repository skips git-style patches and still returns 0.

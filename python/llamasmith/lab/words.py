@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Finding", "conclusions", "findings", "leading_metric", "question", "times", "where"]
+__all__ = ["Finding", "conclusions", "findings", "leading_metric", "pressures", "question", "times", "where"]
 
 _DOES = {"pp": "reads prompts", "tg": "generates", "ttft": "gives the first token"}
 
@@ -91,14 +91,17 @@ def times(value: float) -> str:
 
 def where(condition: Mapping[str, Any]) -> str:
     """A condition in a sentence: ``when idle``, ``beside 2 busy neighbours``."""
+    return " and ".join(f"{how} {what}" for how, what in pressures(condition)) or "when idle"
+
+
+def pressures(condition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What weighs on a machine under a condition, each with the words that lead to it: ``beside``, ``2 busy ...``."""
     neighbours, quota = condition["neighbours"], condition["quota"]
-    parts = []
     if neighbours:
-        parts.append(f"beside {neighbours} busy neighbour{'' if neighbours == 1 else 's'}")
+        yield "beside", f"{neighbours} busy neighbour{'' if neighbours == 1 else 's'}"
     if condition["oversubscribe"] > 1:
-        parts.append(f"with {condition['oversubscribe']} times as many threads")
+        yield "with", f"{condition['oversubscribe']} times the threads"
     if quota is not None:
-        parts.append(f"with a quota of {quota:g} CPU{'' if quota == 1 else 's'}")
+        yield "with a", f"quota of {quota:g} CPU{'' if quota == 1 else 's'}"
     if condition["sessions"] > 1:
-        parts.append(f"with {condition['sessions']} sessions at once")
-    return " and ".join(parts) or "when idle"
+        yield "with", f"{condition['sessions']} sessions at once"

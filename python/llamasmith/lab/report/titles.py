@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..words import pressures
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,15 +24,5 @@ def metric_title(metric: Mapping[str, Any]) -> str:
 
 def condition_title(condition: Mapping[str, Any]) -> str:
     """A condition as a heading: ``Idle machine``, ``2 busy neighbours``."""
-    neighbours, quota = condition["neighbours"], condition["quota"]
-    parts = []
-    if neighbours:
-        parts.append(f"{neighbours} busy neighbour{'' if neighbours == 1 else 's'}")
-    if condition["oversubscribe"] > 1:
-        parts.append(f"{condition['oversubscribe']} times the threads")
-    if quota is not None:
-        parts.append(f"quota of {quota:g} CPU{'' if quota == 1 else 's'}")
-    if condition["sessions"] > 1:
-        parts.append(f"{condition['sessions']} sessions at once")
-    text = ", ".join(parts) or "idle machine"
+    text = ", ".join(what for _, what in pressures(condition)) or "idle machine"
     return text[0].upper() + text[1:]
