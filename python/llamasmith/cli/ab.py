@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,11 +23,9 @@ from .options import (
     Threads,
     Warmup,
 )
+from .planning import command_line, plan
 
-if TYPE_CHECKING:
-    from ..lab import Arm
-
-__all__ = ["ab", "complete_arm"]
+__all__ = ["ab"]
 
 
 def ab(
@@ -68,43 +64,25 @@ def ab(
     Exit status: 0; 3 if arms generate different tokens that must not; 130 after Ctrl-C; 1 if an arm crashed, or for any
     other error.
     """
-    from .. import build_info, lab, thread_budget
-    from ..hub import resolve
-    from ..lab.quality import read_text
+    from .. import lab
 
-    command = ("llamasmith", *sys.argv[1:])
     if resume is not None:
         if model is not None or arm or json_file is not None:
             raise InvalidOption("--resume goes on as the record says: leave out -m, --arm and --json.")
-        resume_file(resume, html_file, command)
-    if model is None:
-        raise InvalidOption("Which model? Give -m with the path of a GGUF file, or a name such as smollm2-135m.")
-    build = build_info()  # not engines(): this process decides and reports, it loads no compiled code
-    arms = lab.parse_arms(arm, build.engines, build.backends) if arm else lab.default_arms(build.engines)
-    metrics = tuple(lab.Metric(kind, n) for kind, n in (("pp", n_prompt), ("ttft", ttft), ("tg", n_gen)) if n)
-    if text is not None:
-        read_text(text)
-    experiment = lab.Experiment(
-        model=resolve(model),
-        model_name=model,
-        arms=tuple(complete_arm(one) for one in arms),
-        metrics=metrics,
+        resume_file(resume, html_file, command_line())
+    experiment = plan(
+        model,
+        arm,
+        [lab.Metric(kind, n) for kind, n in (("pp", n_prompt), ("ttft", ttft), ("tg", n_gen)) if n],
+        threads=threads,
+        flash_attn=flash_attn,
+        text=text,
         conditions=(lab.Condition(neighbours, oversubscribe, quota, sessions),),
-        defaults=lab.common_settings(metrics, n_threads=threads or thread_budget().budget, flash_attn=flash_attn),
         rounds=rounds,
         warmup=warmup,
         seed=seed,
         aa=aa,
         sample_seconds=sample_seconds,
         idle_seconds=idle_seconds,
-        quality=None if text is None else lab.Quality(text),
-        command=command,
     )
     measure(experiment, json_file, html_file)
-
-
-def complete_arm(arm: Arm) -> Arm:
-    """With the file of its own model, if it has one. Raises ModelNotFound."""
-    from ..hub import resolve
-
-    return replace(arm, model=None if arm.model is None else str(resolve(arm.model)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,7 @@ from .options import (
     Threads,
     Warmup,
 )
+from .planning import command_line, plan
 
 __all__ = ["app"]
 
@@ -80,44 +80,31 @@ def run(
     resume: Resume = None,
 ) -> None:
     """Run an experiment: all its arms under all its conditions. Exit status as of `ab`."""
-    from .. import build_info, lab, thread_budget
-    from ..hub import resolve
+    from .. import lab
     from ..lab.experiments import Here, find
-    from ..lab.quality import read_text
-    from .ab import complete_arm
 
-    command = ("llamasmith", *sys.argv[1:])
     if resume is not None:
         if name is not None or model is not None or json_file is not None:
             raise InvalidOption("--resume goes on as the record says: leave out the name, -m and --json.")
-        resume_file(resume, html_file, command)
+        resume_file(resume, html_file, command_line())
     if name is None:
         raise InvalidOption("Which experiment? `llamasmith lab list` shows them.")
-    definition, here = find(name), Here.look()
-    words = definition.arms_here(here)
-    if model is None:
-        raise InvalidOption("Which model? Give -m with the path of a GGUF file, or a name such as smollm2-135m.")
-    if text is not None:
-        read_text(text)
-    build = build_info()
-    arms = lab.parse_arms(words, build.engines, build.backends)
-    metrics = tuple(lab.parse_metric(metric) for metric in definition.metrics)
-    experiment = lab.Experiment(
-        model=resolve(model),
-        model_name=model,
-        arms=tuple(complete_arm(arm) for arm in arms),
-        metrics=metrics,
+    definition = find(name)
+    experiment = plan(
+        model,
+        definition.arms_here(Here.look()),
+        [lab.parse_metric(metric) for metric in definition.metrics],
+        threads=threads,
+        flash_attn=flash_attn,
+        text=text,
         conditions=tuple(lab.parse_condition(one) for one in condition or definition.conditions),
-        defaults=lab.common_settings(metrics, n_threads=threads or thread_budget().budget, flash_attn=flash_attn),
         rounds=rounds,
         warmup=warmup,
         seed=seed,
         sample_seconds=sample_seconds,
         idle_seconds=idle_seconds,
-        quality=None if text is None else lab.Quality(text),
         name=definition.name,
         question=definition.question,
-        command=command,
     )
     if definition.quality and text is None:
         err().print("The arms compute differently: with --text FILE, perplexity and KL divergence are compared too.")
