@@ -18,7 +18,7 @@ DEFAULTS = common_settings([Metric("pp", 64)], n_threads=2)
 
 def test_every_peer_is_a_subject_and_says_how_to_install_it() -> None:
     assert set(PEERS) == set(INSTALL) == set(SETTINGS) == set(SUBJECTS) - {"llamasmith"}
-    assert all(peer.install.startswith("pip install ") for peer in PEERS.values())
+    assert all(command.startswith("pip install ") for command in INSTALL.values())
 
 
 @pytest.mark.parametrize("name", PEERS)

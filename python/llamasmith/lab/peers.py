@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .worker.foreign import INSTALL, SETTINGS
+from .worker.foreign import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +20,8 @@ class Peer:
     """A peer. `values` are those that it takes of a setting of which it does not take all."""
 
     name: str
-    description: str
     values: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     takes_engine: bool = False
-
-    @property
-    def install(self) -> str:
-        """The command that installs it."""
-        return INSTALL[self.name]
 
     @property
     def settings(self) -> frozenset[str]:
@@ -50,14 +44,10 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(
-            "llama-cpp-python",
-            "its class Llama: eval() and generate()",
-            values={"flash_attn": ("on", "off")},
-        ),
-        Peer("xllamacpp", "its server in the arm's process, by the times that the server reports"),
-        Peer("transformers", "the GGUF as 32-bit floats in PyTorch, on the CPU"),
-        Peer("llama-bench", "upstream's program with the libraries of one of our engines", takes_engine=True),
+        Peer("llama-cpp-python", values={"flash_attn": ("on", "off")}),
+        Peer("xllamacpp"),
+        Peer("transformers"),
+        Peer("llama-bench", takes_engine=True),
     )
 }
 """All peers, by name."""
