@@ -1,60 +1,32 @@
-"""``llamasmith ab`` and ``llamasmith lab`` in front of a made-up build and world."""
+"""``llamasmith ab`` in front of a made-up build and world; and once with everything real."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
-import typer
-from lab_world import FACTS, World
-from typer.testing import CliRunner, Result
+from lab_stage import Stage, in_order, invoke, invoke_lab, measured, set_stage
+from lab_world import FACTS
 
 import llamasmith
-from llamasmith import hub, lab
-from llamasmith.cli.ab import ab
-from llamasmith.cli.lab import app as lab_app
+from llamasmith import lab
 from llamasmith.errors import InvalidOption, LabError, LlamaError, MissingDependency
 from llamasmith.lab import machine
-from llamasmith.lab.arm import AA_NAME
-from llamasmith.lab.experiments import Here
 from llamasmith.lab.process import WorkerDied
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("scipy")
 pytest.importorskip("psutil")
 
-BUILT = ("patched", "upstream", "upstream-openmp")
-RATES = {"patched": 120.0, "upstream": 100.0, "upstream-openmp": 100.0, AA_NAME: 100.0, "p": 120.0, "b": 130.0}
-
-
-class Stage(World):
-    """The world in which the command runs; `experiment` is what it was told to measure."""
-
-    experiment: lab.Experiment | None = None
-
-    def lab_run(self, experiment: lab.Experiment, **options: Any) -> lab.Results:
-        self.experiment = experiment
-        return self.run(experiment, **options)
-
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    stage = Stage(dict(RATES), noise=(1.0, 1.001, 0.999))
-    names: dict[str, object] = llamasmith.__dict__  # type: ignore[assignment]
-    build = SimpleNamespace(engines=BUILT, backends=("cpu",), tools=())
-    monkeypatch.setattr(hub, "resolve", Path)
-    monkeypatch.setitem(names, "build_info", lambda: build)
-    monkeypatch.setitem(names, "thread_budget", lambda: SimpleNamespace(budget=2, reasons=()))
-    monkeypatch.setattr(Here, "look", lambda: Here(BUILT, ("cpu",), (), 2, modules=lambda name: False))
-    monkeypatch.setattr(machine, "facts", lambda *args, **options: json.loads(json.dumps(FACTS)))
-    monkeypatch.setattr(machine, "read_bandwidth", lambda facts: FACTS["roofline"])
-    monkeypatch.setattr(lab, "run", stage.lab_run)
-    monkeypatch.setattr(lab, "resume", stage.resume)
-    return stage
+    return set_stage(monkeypatch)
 
 
 @pytest.fixture
@@ -62,29 +34,6 @@ def model(tmp_path: Path) -> Path:
     file = tmp_path / "small.gguf"
     file.write_bytes(b"GGUF")
     return file
-
-
-def invoke(*words: object, app: typer.Typer | None = None) -> Result:
-    if app is None:
-        app = typer.Typer()
-        app.command()(ab)
-    environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-    return CliRunner().invoke(app, [str(word) for word in words], env=environment)
-
-
-def invoke_lab(*words: object) -> Result:
-    return invoke(*words, app=lab_app)
-
-
-def measured(stage: Stage, model: Path, file: Path, *words: object) -> dict[str, Any]:
-    shown = invoke("-m", model, "--json", file, *words)
-    assert shown.exit_code == 0, shown.output
-    record: dict[str, Any] = json.loads(file.read_text())
-    return record
-
-
-def in_order(text: str) -> str:
-    return " ".join(text.split())
 
 
 def test_the_table_reads_well_in_eighty_columns(stage: Stage, model: Path) -> None:
@@ -272,93 +221,6 @@ def test_without_the_extra_the_command_to_get_it(stage: Stage, model: Path, monk
     shown = invoke("-m", model)
     assert isinstance(shown.exception, MissingDependency)
     assert 'pip install "llamasmith[bench]"' in str(shown.exception)
-
-
-# The commands of ``llamasmith lab``.
-
-
-def test_the_list_of_experiments(stage: Stage) -> None:
-    shown = invoke_lab("list")
-    assert shown.exit_code == 0
-    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
-    text = in_order(shown.stdout)
-    assert "wait-policy Which way of waiting at barriers is the fastest" in text
-    assert "Not here: it needs llama-bench: install with -C cmake.define.LLAMASMITH_TOOLS=ON." in text
-
-
-def test_an_experiment_runs_by_its_name(stage: Stage, model: Path, tmp_path: Path) -> None:
-    stage.rates |= dict.fromkeys(("_mm_pause", "sched_yield", "park"), 110.0)
-    shown = invoke_lab("run", "wait-policy", "-m", model, "--rounds", 2, "--json", tmp_path / "r.json")
-    assert shown.exit_code == 0, shown.output
-    record = json.loads((tmp_path / "r.json").read_text())
-    assert record["name"] == "wait-policy"
-    assert len(record["cells"]) == 6
-    assert [arm["name"] for arm in record["cells"][1]["arms"]][-4:] == ["_mm_pause", "sched_yield", "park", AA_NAME]
-    assert "Condition: neighbours=2" in shown.stdout
-
-
-def test_an_experiment_under_other_conditions(stage: Stage, model: Path) -> None:
-    invoke_lab("run", "engines", "-m", model, "--condition", "idle", "--condition", "neighbours=1,quota=2")
-    assert stage.experiment is not None
-    assert stage.experiment.conditions == (lab.IDLE, lab.Condition(neighbours=1, quota=2.0))
-
-
-def test_where_arithmetic_differs_a_text_is_asked_for(stage: Stage, model: Path) -> None:
-    stage.rates |= {"as in the file": 100.0, "rearranged": 110.0}
-    assert "with --text FILE" in invoke_lab("run", "repack", "-m", model, "--rounds", 1).stderr
-    assert "--text" not in invoke_lab("run", "engines", "-m", model, "--rounds", 1).stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("run",), "Which experiment?"),
-        (("run", "engine", "-m", "x"), "Did you mean 'engines'?"),
-        (("run", "openblas", "-m", "x"), "cannot run here: this build has no backend openblas, only cpu."),
-        (("run", "engines", "-m", "x", "--condition", "busy"), "The condition 'busy'"),
-        (("run", "engines", "--resume", "r.json"), "leave out the name"),
-        (("show", "missing.json"), "cannot be read"),
-        (("compare", "missing.json"), "cannot be read"),
-        (("export", "missing.json"), "cannot be read"),
-    ],
-)
-def test_bad_words_of_the_lab_are_told(stage: Stage, words: tuple[str, ...], says: str) -> None:
-    shown = invoke_lab(*words)
-    assert shown.exit_code == 1
-    assert isinstance(shown.exception, LlamaError)
-    assert says in str(shown.exception)
-    assert stage.experiment is None
-
-
-def test_a_record_is_shown_as_the_run_has_shown_it(stage: Stage, model: Path, tmp_path: Path) -> None:
-    ran = invoke("-m", model, "--json", tmp_path / "r.json")
-    shown = invoke_lab("show", tmp_path / "r.json")
-    assert shown.exit_code == 0
-    assert ran.stdout.startswith(shown.stdout)
-
-
-def test_records_side_by_side(stage: Stage, model: Path, tmp_path: Path) -> None:
-    arms = ("--arm", "upstream", "--arm", "patched,name=p")
-    measured(stage, model, tmp_path / "1.json", *arms)
-    stage.rates["p"] = 240.0
-    measured(stage, model, tmp_path / "2.json", *arms)
-    shown = invoke_lab("compare", tmp_path / "1.json", tmp_path / "2.json")
-    assert shown.exit_code == 0, shown.output
-    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
-    rows = [line.split() for line in shown.stdout.splitlines()]
-    assert any(row[:2] == ["p", "2"] and row[-3].startswith("2.0") for row in rows)
-    measured(stage, model, tmp_path / "3.json", *arms, "--seed", 1)
-    shown = invoke_lab("compare", tmp_path / "1.json", tmp_path / "3.json")
-    assert shown.exit_code == 1
-    assert "plan.seed: 0 here, 1 there" in str(shown.exception)
-
-
-def test_a_record_is_exported(stage: Stage, model: Path, tmp_path: Path) -> None:
-    measured(stage, model, tmp_path / "r.json")
-    assert "| patched |" in invoke_lab("export", tmp_path / "r.json").stdout
-    assert invoke_lab("export", tmp_path / "r.json", "--to", "csv").stdout.startswith("condition,arm,engine,")
-    invoke_lab("export", tmp_path / "r.json", "--to", "html", "-o", tmp_path / "r.html")
-    assert "<html" in (tmp_path / "r.html").read_text()
 
 
 # Once with everything real. The numbers mean nothing.
