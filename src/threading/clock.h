@@ -17,7 +17,7 @@ static inline uint64_t smith_nanoseconds(void) {
     return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
 }
 
-// Ticks of unknown but constant length; smith_wait keeps a pair of readings to convert them.
+// Ticks of unknown but constant length; smith_ticks_per_us() converts them.
 static inline uint64_t smith_ticks(void) {
 #if defined(__x86_64__) || defined(__i386__)
     return __rdtsc();
@@ -29,6 +29,9 @@ static inline uint64_t smith_ticks(void) {
     return smith_nanoseconds();
 #endif
 }
+
+// How many ticks there are in a microsecond, at least 1. Measured on the first call, which takes 100 microseconds.
+uint64_t smith_ticks_per_us(void);
 
 // Tells the core that this is a waiting loop. 4 to 140 cycles on x86, depending on its generation.
 static inline void smith_relax(void) {

@@ -3,7 +3,7 @@
 
 #include "proc.h"
 
-static const char * const policy_names[SMITH_WAIT_COUNT] = { "spin", "yield", "park" };
+static const char * const policy_names[SMITH_WAIT_COUNT] = { "spin", "yield", "park", "adaptive" };
 
 const char * smith_wait_name(int policy) {
     return policy >= 0 && policy < SMITH_WAIT_COUNT ? policy_names[policy] : NULL;

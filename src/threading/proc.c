@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "crew.h"
 #include "ggml-cpu.h"
 #include "wait.h"
 
@@ -29,11 +30,12 @@ static void counters(struct ggml_threadpool * threadpool, struct smith_counters 
         out->spins    += atomic_load_explicit(&slot->spins, memory_order_relaxed);
         out->yields   += atomic_load_explicit(&slot->yields, memory_order_relaxed);
         out->parks    += atomic_load_explicit(&slot->parks, memory_order_relaxed);
+        out->taken    += atomic_load_explicit(&slot->taken, memory_order_relaxed);
         ticks         += atomic_load_explicit(&slot->wait_ticks, memory_order_relaxed);
     }
-    const uint64_t elapsed_ticks = smith_ticks() - wait->ticks0;
-    const uint64_t elapsed_ns    = smith_nanoseconds() - wait->ns0;
-    out->wait_ns = elapsed_ticks == 0 ? 0 : (uint64_t) ((double) ticks * (double) elapsed_ns / (double) elapsed_ticks);
+    out->wait_ns  = (uint64_t) ((double) ticks * 1000.0 / (double) smith_ticks_per_us());
+    out->n_active = atomic_load_explicit(&wait->steps.on, memory_order_relaxed)
+                        ? atomic_load_explicit(&wait->steps.n_active, memory_order_relaxed) : 0;
 }
 
 // POSIX promises that a function's address survives the way through void *; ISO C does not, hence the union.
@@ -50,6 +52,9 @@ void * smith_get_proc_address(const char * name) {
     }
     if (strcmp(name, SMITH_PROC_COUNTERS) == 0) {
         return AS_POINTER(smith_threadpool_counters_t, counters);
+    }
+    if (strcmp(name, SMITH_PROC_BUDGET) == 0) {
+        return AS_POINTER(smith_set_budget_t, smith_set_budget);
     }
     // upstream has these two, but leaves them out of its own table
     if (strcmp(name, "ggml_threadpool_pause") == 0) {

@@ -15,25 +15,30 @@ enum smith_wait_policy {
     SMITH_WAIT_SPIN  = 0, // the CPU's pause instruction, without end: what upstream does
     SMITH_WAIT_YIELD = 1, // sched_yield() at once: what llama.cpp did in 2023
     SMITH_WAIT_PARK  = 2, // a short spin, then sleep in the kernel until woken
+    SMITH_WAIT_ADAPTIVE = 3, // graphs go on when their pieces are done; spin, yield, sleep: each for as long as it pays
     SMITH_WAIT_COUNT
 };
 
 // Sums over the threads of one pool since it was made.
 struct smith_counters {
-    uint64_t barriers; // barriers passed, counted once per thread
+    uint64_t barriers; // barriers passed, or steps, counted once per thread
     uint64_t spins;    // pause instructions, at barriers and between graphs
     uint64_t yields;   // sched_yield() calls, at barriers and between graphs
     uint64_t parks;    // times a thread slept in the kernel, at barriers and between graphs
     uint64_t wait_ns;  // nanoseconds that threads spent waiting at barriers
+    uint64_t taken;    // pieces of work done for a thread that was late; `adaptive` only
+    int      n_active; // threads that may work on a graph just now; `adaptive` only, else 0
 };
 
 // Name and type of each extra function. `policy` outside the enum is refused: the function returns 0, else 1.
 #define SMITH_PROC_SET_WAIT "smith_threadpool_set_wait"
 #define SMITH_PROC_GET_WAIT "smith_threadpool_get_wait"
 #define SMITH_PROC_COUNTERS "smith_threadpool_counters"
+#define SMITH_PROC_BUDGET   "smith_set_budget"
 typedef int  (*smith_threadpool_set_wait_t)(struct ggml_threadpool * threadpool, int policy);
 typedef int  (*smith_threadpool_get_wait_t)(struct ggml_threadpool * threadpool);
 typedef void (*smith_threadpool_counters_t)(struct ggml_threadpool * threadpool, struct smith_counters * out);
+typedef void (*smith_set_budget_t)(int n_cpus); // CPUs that this process may really use; 0: as the system tells
 
 // The policies' names, as users write them; -1 for an unknown name.
 const char * smith_wait_name(int policy);

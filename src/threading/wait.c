@@ -1,14 +1,21 @@
 #include "wait.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "crew.h"
 #include "park.h"
 
 // Looks at the word before sleeping. 64 pauses are about a microsecond, the price of the system call that they may
 // save: spinning for as long as parking costs is never worse than twice the best choice.
 #define PARK_AFTER_SPINS 64
+
+// The policy `adaptive` at a barrier of upstream's, in nanoseconds: while all threads run nobody waits so long; then, as
+// long as there is nobody else to run, a yield is a slow pause.
+#define SPIN_NS  50000u
+#define YIELD_NS 200000u
 
 // Upstream's unit of polling between graphs, in pauses per polling level (ggml_graph_compute_poll_for_work).
 #define ROUNDS_PER_POLL_LEVEL (1024u * 128u)
@@ -28,7 +35,7 @@ static int policy_of(const struct smith_wait * wait) {
 static int default_policy(void) {
     const char * name   = getenv("LLAMASMITH_WAIT");
     const int    policy = name ? smith_wait_from_name(name) : -1;
-    return policy >= 0 ? policy : SMITH_WAIT_SPIN;
+    return policy >= 0 ? policy : SMITH_WAIT_ADAPTIVE;
 }
 
 void smith_wait_init(struct smith_wait * wait, int n_threads) {
@@ -41,11 +48,13 @@ void smith_wait_init(struct smith_wait * wait, int n_threads) {
         abort(); // a few hundred bytes: as for ggml's own allocations at this place, there is no going on
     }
     memset(wait->slots, 0, size);
-    wait->ticks0 = smith_ticks();
-    wait->ns0    = smith_nanoseconds();
+    smith_steps_init(&wait->steps);
+    wait->crew = smith_crew_join();
+    smith_ticks_per_us(); // measured now, not while a graph is computed
 }
 
 void smith_wait_free(struct smith_wait * wait) {
+    smith_crew_leave(wait->crew);
     free(wait->slots);
     wait->slots = NULL;
 }
@@ -59,6 +68,15 @@ static void wait_yielding(atomic_int * word, int old) {
     smith_count(&smith_self->yields, yields);
 }
 
+static void park(struct smith_wait * wait, atomic_int * word, int old) {
+    atomic_fetch_add_explicit(&wait->n_parked, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(word, memory_order_seq_cst) == old) {
+        smith_count(&smith_self->parks, 1);
+        smith_park(word, old);
+    }
+    atomic_fetch_sub_explicit(&wait->n_parked, 1, memory_order_relaxed);
+}
+
 static void wait_parked(struct smith_wait * wait, atomic_int * word, int old) {
     for (int spins = 0; spins < PARK_AFTER_SPINS; spins++) {
         if (atomic_load_explicit(word, memory_order_relaxed) != old) {
@@ -68,26 +86,59 @@ static void wait_parked(struct smith_wait * wait, atomic_int * word, int old) {
         smith_relax();
     }
     smith_count(&smith_self->spins, PARK_AFTER_SPINS);
+    park(wait, word, old);
+}
 
-    atomic_fetch_add_explicit(&wait->n_parked, 1, memory_order_seq_cst);
-    while (atomic_load_explicit(word, memory_order_seq_cst) == old) {
-        smith_count(&smith_self->parks, 1);
-        smith_park(word, old);
+static void wait_adaptively(struct smith_wait * wait, atomic_int * word, int old) {
+    const uint64_t start  = smith_ticks();
+    const uint64_t spin   = SPIN_NS * smith_ticks_per_us() / 1000;
+    const uint64_t yield  = YIELD_NS * smith_ticks_per_us() / 1000;
+    uint64_t       spins  = 0;
+    while (atomic_load_explicit(word, memory_order_relaxed) == old) {
+        const uint64_t waited = smith_ticks() - start;
+        if (waited < spin) {
+            smith_relax();
+            spins++;
+        } else if (waited < yield) {
+            sched_yield();
+            smith_count(&smith_self->yields, 1);
+        } else {
+            park(wait, word, old);
+        }
     }
-    atomic_fetch_sub_explicit(&wait->n_parked, 1, memory_order_relaxed);
+    smith_count(&smith_self->spins, spins);
 }
 
 void smith_wait_patiently(struct smith_wait * wait, atomic_int * word, int old) {
-    if (policy_of(wait) == SMITH_WAIT_YIELD) {
-        wait_yielding(word, old);
-    } else {
-        wait_parked(wait, word, old);
+    switch (policy_of(wait)) {
+        case SMITH_WAIT_YIELD:    wait_yielding(word, old); break;
+        case SMITH_WAIT_ADAPTIVE: wait_adaptively(wait, word, old); break;
+        default:                  wait_parked(wait, word, old); break;
     }
 }
 
 void smith_unpark(struct smith_wait * wait, atomic_int * word) {
     (void) wait;
     smith_unpark_all(word);
+}
+
+int smith_barrier_threads(int n_threads) {
+    if (smith_self == NULL || smith_self->nth == 0) {
+        return n_threads;
+    }
+    if (smith_self->nth > 1 && smith_self->phase != SMITH_WHOLE) {
+        fprintf(stderr, "llamasmith: an operation that nodes.c calls free of barriers has one\n");
+        abort(); // the alternative is to wait for ever
+    }
+    return smith_self->nth;
+}
+
+bool smith_begin(struct smith_wait * wait, bool numa) {
+    const bool on = policy_of(wait) == SMITH_WAIT_ADAPTIVE && !numa;
+    if (atomic_exchange_explicit(&wait->steps.on, on, memory_order_seq_cst) && !on) {
+        smith_steps_call_out(wait, false);
+    }
+    return on;
 }
 
 uint64_t smith_idle_rounds(const struct smith_wait * wait, uint32_t poll) {

@@ -5,20 +5,14 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "border.h"
 #include "clock.h"
 #include "proc.h"
-
-// Counted by the owning thread alone with relaxed loads and stores (no read-modify-write), so that counting costs
-// no bus traffic and other threads may still read at any time.
-struct smith_slot {
-    _Alignas(SMITH_CACHE_LINE) atomic_uint_fast64_t barriers;
-    atomic_uint_fast64_t spins;
-    atomic_uint_fast64_t yields;
-    atomic_uint_fast64_t parks;
-    atomic_uint_fast64_t wait_ticks;
-};
+#include "slot.h"
+#include "steps.h"
 
 // One per thread pool, embedded in struct ggml_threadpool.
 struct smith_wait {
@@ -27,12 +21,9 @@ struct smith_wait {
     atomic_int          n_parked; // threads asleep in smith_park(), or about to be
     int                 n_threads;
     struct smith_slot * slots;    // one per thread
-    uint64_t            ticks0;   // clock readings when the pool was made: they turn ticks into nanoseconds
-    uint64_t            ns0;
+    struct smith_crew * crew;     // this pool among the others of the process
+    struct smith_steps  steps;
 };
-
-// The slot of the calling thread in the pool whose graph it computes.
-extern _Thread_local struct smith_slot * smith_self;
 
 // The pool's waiting state; defined by the patch, next to struct ggml_threadpool.
 struct smith_wait * ggml_threadpool_smith_wait(struct ggml_threadpool * threadpool);
@@ -45,10 +36,6 @@ void smith_wait_patiently(struct smith_wait * wait, atomic_int * word, int old);
 
 // Wakes the threads that sleep on `word`.
 void smith_unpark(struct smith_wait * wait, atomic_int * word);
-
-static inline void smith_count(atomic_uint_fast64_t * counter, uint64_t n) {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
-}
 
 // A thread starts on a graph of this pool as its `ith` thread.
 static inline void smith_enter(struct smith_wait * wait, int ith) {
@@ -82,6 +69,17 @@ static inline void smith_wait_while(struct smith_wait * wait, atomic_int * word,
     }
     smith_count(&self->barriers, 1);
     smith_count(&self->wait_ticks, smith_ticks() - start);
+}
+
+// Threads that meet at a barrier: those of upstream's loop, or those that compute the pieces of one step.
+int smith_barrier_threads(int n_threads);
+
+// Whether the next graph is computed by steps, and makes it so; `numa`: upstream binds threads to nodes.
+bool smith_begin(struct smith_wait * wait, bool numa);
+
+// Whether the workers belong into smith_steps_serve().
+static inline bool smith_by_steps(struct smith_wait * wait) {
+    return atomic_load_explicit(&wait->steps.on, memory_order_seq_cst);
 }
 
 // How often a worker looks for a new graph before it sleeps on the pool's condition variable, for a polling level

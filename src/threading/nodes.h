@@ -1,0 +1,17 @@
+// How a node of the graph is to be computed.
+#pragma once
+
+#include <stdbool.h>
+
+struct ggml_threadpool;
+struct ggml_tensor;
+
+enum smith_manner {
+    SMITH_SKIP,    // nothing to compute
+    SMITH_ALONE,   // too small to share: one thread, in one piece
+    SMITH_SHARE,   // pieces
+    SMITH_READY,   // pieces, after a preparation that is too small to share
+    SMITH_GATHER,  // has barriers that are no phase borders: all active threads must arrive
+};
+
+enum smith_manner smith_manner_of(const struct ggml_tensor * node);

@@ -1,0 +1,369 @@
+#include "steps.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "crew.h"
+#include "nodes.h"
+#include "park.h"
+#include "wait.h"
+
+// How long a thread waits in which way, in nanoseconds.
+//
+// A thread that has a CPU starts on its piece within a few hundred nanoseconds of the step's publication; after that
+// its piece is fair game. To take a piece in vain costs nothing but sharing, so this is short.
+#define TAKE_AFTER_NS 1000u
+// Nodes of a generated token take some ten microseconds: while all threads run, nobody waits longer for a piece.
+#define SPIN_NS 50000u
+// With nobody else to run, sched_yield() is a slow pause; with somebody, it is a good deed, but one that can cost a time slice.
+#define YIELD_NS 200000u
+// Between two graphs: sampling a token takes about so long.
+#define IDLE_SPIN_NS 200000u
+
+// -- what is to be done, in one word: node + 1 (0: no graph) | pieces | phase | gather
+
+static uint64_t pack(int node, int n_pieces, int phase, bool gather) {
+    return (uint64_t) (uint32_t) (node + 1) << 32 | (uint64_t) n_pieces << 8 | (uint64_t) phase << 1 | (uint64_t) gather;
+}
+
+static int  node_of(uint64_t what) { return (int) (uint32_t) (what >> 32) - 1; }
+static int  pieces_of(uint64_t what) { return (int) (what >> 8 & 0xffff); }
+static int  phase_of(uint64_t what) { return (int) (what >> 1 & 3); }
+static bool gathers(uint64_t what) { return what & 1; }
+
+#define NO_GRAPH 0u
+
+static uint64_t step_of(const struct smith_steps * steps) {
+    return atomic_load_explicit(&steps->step, memory_order_acquire);
+}
+
+// The present step and its number. Two words, so that the one of step s + 1 can be written before s ends: a reader that
+// finds the number unchanged afterwards has read the word of that number.
+static uint64_t look(const struct smith_steps * steps, uint64_t * what) {
+    for (;;) {
+        const uint64_t step = step_of(steps);
+        *what               = atomic_load_explicit(&steps->what[step & 1], memory_order_acquire);
+        if (step_of(steps) == step) {
+            return step;
+        }
+    }
+}
+
+// -- sleeping: a thread sets its flag and looks once more at what it waits for before it sleeps; whoever changes that
+// looks at the flag afterwards. All of it sequentially consistent, so one of the two sees the other. The count spares
+// a finisher the look at every flag.
+
+static void wake(struct smith_wait * wait, int ith) {
+    struct smith_slot * slot = &wait->slots[ith];
+    if (atomic_load_explicit(&slot->asleep, memory_order_seq_cst) == SMITH_AWAKE) {
+        return;
+    }
+    const int was = atomic_exchange_explicit(&slot->asleep, SMITH_AWAKE, memory_order_seq_cst);
+    if (was == SMITH_NAPS) {
+        atomic_fetch_sub_explicit(&wait->steps.n_asleep, 1, memory_order_seq_cst);
+    }
+    if (was != SMITH_AWAKE) {
+        smith_unpark_all(&slot->asleep);
+    }
+}
+
+static bool must_leave(const struct smith_steps * steps) {
+    return atomic_load_explicit(&steps->leave, memory_order_seq_cst) ||
+           !atomic_load_explicit(&steps->on, memory_order_seq_cst);
+}
+
+static bool is_active(const struct smith_steps * steps, int ith) {
+    return ith < atomic_load_explicit(&steps->n_active, memory_order_seq_cst);
+}
+
+// Thread 0 is always active, and never called out: it has a graph to end.
+static void sleep_until_woken(struct smith_wait * wait, int ith, uint64_t step) {
+    struct smith_steps * steps = &wait->steps;
+    struct smith_slot *  slot  = &wait->slots[ith];
+    const bool           naps  = is_active(steps, ith);
+    const int            sleep = naps ? SMITH_NAPS : SMITH_SLEEPS;
+    atomic_fetch_add_explicit(&steps->n_asleep, naps, memory_order_seq_cst);
+    atomic_store_explicit(&slot->asleep, sleep, memory_order_seq_cst);
+    const bool nothing_new = naps ? atomic_load_explicit(&steps->step, memory_order_seq_cst) == step : !is_active(steps, ith);
+    if (nothing_new && (ith == 0 || !must_leave(steps))) {
+        smith_count(&slot->parks, 1);
+        while (atomic_load_explicit(&slot->asleep, memory_order_seq_cst) == sleep) {
+            smith_park(&slot->asleep, sleep);
+        }
+        return; // whoever woke this thread has taken it off the count
+    }
+    if (atomic_exchange_explicit(&slot->asleep, SMITH_AWAKE, memory_order_seq_cst) == SMITH_NAPS) {
+        atomic_fetch_sub_explicit(&steps->n_asleep, 1, memory_order_seq_cst);
+    }
+}
+
+// Ends the step `step`, of which all pieces are done, and begins the next.
+static void publish(struct smith_wait * wait, uint64_t step, uint64_t what) {
+    struct smith_steps * steps = &wait->steps;
+    atomic_store_explicit(&steps->what[(step + 1) & 1], what, memory_order_release);
+    atomic_store_explicit(&steps->step, step + 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&steps->n_asleep, memory_order_seq_cst) > 0) {
+        wake(wait, 0);
+        const int n_active = atomic_load_explicit(&steps->n_active, memory_order_relaxed);
+        for (int i = 1; i < n_active && node_of(what) >= 0; i++) {
+            wake(wait, i);
+        }
+    }
+}
+
+// -- from step to step
+
+static int run(struct ggml_threadpool * threadpool, int node, int phase, int ith, int nth) {
+    smith_self->nth      = nth;
+    smith_self->phase    = phase;
+    smith_self->bordered = false;
+    const int n_nodes    = ggml_threadpool_smith_run(threadpool, node, ith, nth);
+    smith_self->nth      = 0;
+    smith_self->phase    = SMITH_WHOLE;
+    return n_nodes;
+}
+
+// Thread 0 asks for the graph's owner, in its own thread.
+static bool aborts(struct ggml_threadpool * threadpool, struct smith_wait * wait) {
+    struct smith_steps * steps = &wait->steps;
+    if (smith_self == &wait->slots[0] && ggml_threadpool_smith_aborts(threadpool)) {
+        atomic_store_explicit(&steps->abort, true, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&steps->abort, memory_order_relaxed);
+}
+
+// Finds what is to be done from `node` on, which is in `phase`, and computes on the way what is not worth sharing.
+// Called by one thread at a time: no step is under way.
+static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wait, int node, int phase) {
+    struct smith_steps * steps    = &wait->steps;
+    const int            nth      = steps->nth;
+    const int            n_active = atomic_load_explicit(&steps->n_active, memory_order_relaxed);
+    for (;;) {
+        if (node >= steps->n_nodes || aborts(threadpool, wait)) {
+            return NO_GRAPH;
+        }
+        if (phase != SMITH_PRODUCE) {
+            const enum smith_manner manner = smith_manner_of(ggml_threadpool_smith_node(threadpool, node));
+            if (manner == SMITH_SKIP) {
+                node++;
+                continue;
+            }
+            if (manner == SMITH_ALONE || nth == 1 || (manner == SMITH_GATHER && n_active == 1)) {
+                node += run(threadpool, node, SMITH_WHOLE, 0, 1);
+                continue;
+            }
+            if (manner == SMITH_GATHER) {
+                return pack(node, n_active, SMITH_WHOLE, true);
+            }
+            if (manner == SMITH_SHARE && n_active > 1) {
+                return pack(node, nth, SMITH_PREPARE, false);
+            }
+            int n_nodes = 0;
+            for (int i = 0; i < nth; i++) {
+                n_nodes = run(threadpool, node, SMITH_PREPARE, i, nth);
+            }
+            if (!smith_self->bordered) {
+                node += n_nodes;
+                continue;
+            }
+        }
+        ggml_threadpool_chunk_set(threadpool, nth);
+        if (n_active > 1) {
+            return pack(node, nth, SMITH_PRODUCE, false);
+        }
+        int n_nodes = 0;
+        for (int i = 0; i < nth; i++) {
+            n_nodes = run(threadpool, node, SMITH_PRODUCE, i, nth);
+        }
+        node += n_nodes;
+        phase = SMITH_PREPARE;
+    }
+}
+
+// Computes a claimed piece; if it is the last one of the step to be done, finds the next step and publishes it.
+static void compute_piece(struct ggml_threadpool * threadpool, struct smith_wait * wait, uint64_t step, uint64_t what,
+                          int piece) {
+    struct smith_steps * steps    = &wait->steps;
+    const int            node     = node_of(what);
+    const int            n_pieces = pieces_of(what);
+    const int            n_nodes  = run(threadpool, node, phase_of(what), piece, n_pieces);
+    if (atomic_fetch_add_explicit(&steps->n_done, 1, memory_order_acq_rel) + 1 < n_pieces) {
+        return;
+    }
+    atomic_store_explicit(&steps->n_done, 0, memory_order_relaxed);
+    smith_count(&smith_self->barriers, 1);
+    const bool half = phase_of(what) == SMITH_PREPARE && smith_self->bordered;
+    publish(wait, step,
+            half ? next(threadpool, wait, node, SMITH_PRODUCE) : next(threadpool, wait, node + n_nodes, SMITH_PREPARE));
+}
+
+// A piece can be claimed once for each step. That the step is over by now is no danger: then all its pieces were
+// claimed before, for this step or a later one.
+static bool claim(struct smith_wait * wait, uint64_t step, int piece) {
+    atomic_uint_fast64_t * claimed = &wait->slots[piece].claimed;
+    uint64_t               seen    = atomic_load_explicit(claimed, memory_order_relaxed);
+    return seen < step && atomic_compare_exchange_strong_explicit(claimed, &seen, step, memory_order_acq_rel,
+                                                                  memory_order_relaxed);
+}
+
+// A thread's own pieces: of its number, and of threads that are not active.
+static void compute_own(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
+                        uint64_t what) {
+    const int n_active = atomic_load_explicit(&wait->steps.n_active, memory_order_relaxed);
+    for (int piece = ith; piece < pieces_of(what); piece += n_active) {
+        if (claim(wait, step, piece)) {
+            compute_piece(threadpool, wait, step, what, piece);
+        }
+    }
+}
+
+// A piece of a thread that is late. Not where all must arrive.
+static bool compute_late(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
+                         uint64_t what) {
+    const int n_pieces = pieces_of(what);
+    for (int i = 1; i < n_pieces && !gathers(what); i++) {
+        const int piece = (ith + i) % n_pieces;
+        if (claim(wait, step, piece)) {
+            smith_count(&smith_self->taken, 1);
+            compute_piece(threadpool, wait, step, what, piece);
+            return true;
+        }
+    }
+    return false;
+}
+
+// -- waiting
+
+// Returns when the step is over, or for another reason to look again.
+static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
+                          uint64_t what) {
+    struct smith_steps * steps    = &wait->steps;
+    const bool           in_graph = node_of(what) >= 0;
+    const bool           active   = is_active(steps, ith);
+    const uint64_t       per_us   = smith_ticks_per_us();
+    const uint64_t       start    = smith_ticks();
+    const uint64_t       take     = TAKE_AFTER_NS * per_us / 1000;
+    const uint64_t       spin     = (in_graph ? SPIN_NS : steps->idle_spin ? IDLE_SPIN_NS : 0) * per_us / 1000;
+    const uint64_t       yield    = in_graph ? YIELD_NS * per_us / 1000 : spin;
+    uint64_t             spins    = 0;
+    uint64_t             waited   = 0;
+    while (atomic_load_explicit(&steps->step, memory_order_relaxed) == step) {
+        waited = smith_ticks() - start;
+        if (in_graph && active && waited > take && compute_late(threadpool, wait, ith, step, what)) {
+            return;
+        }
+        if (!in_graph && must_leave(steps)) {
+            break;
+        }
+        if (active && waited < spin) {
+            smith_relax();
+            spins++;
+        } else if (active && waited < yield) {
+            sched_yield();
+            smith_count(&smith_self->yields, 1);
+        } else {
+            sleep_until_woken(wait, ith, step);
+        }
+    }
+    smith_count(&smith_self->spins, spins);
+    if (in_graph) {
+        smith_count(&smith_self->barriers, 1);
+        smith_count(&smith_self->wait_ticks, smith_ticks() - start);
+    }
+}
+
+// -- the two ways in
+
+// Between two graphs only: the finisher of a step wakes nobody but the active.
+static void set_active(struct smith_wait * wait, int n_active) {
+    const int before = atomic_exchange_explicit(&wait->steps.n_active, n_active, memory_order_seq_cst);
+    for (int i = before; i < n_active; i++) {
+        wake(wait, i);
+    }
+}
+
+bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait * wait, int n_nodes, int nth,
+                         uint32_t poll) {
+    struct smith_steps * steps = &wait->steps;
+    smith_self                 = &wait->slots[0];
+    steps->nth                 = nth;
+    steps->n_nodes             = n_nodes;
+    atomic_store_explicit(&steps->abort, false, memory_order_relaxed);
+    atomic_store_explicit(&steps->idle_spin, poll > 0, memory_order_relaxed);
+    set_active(wait, smith_crew_begin(wait->crew, nth));
+
+    uint64_t what;
+    uint64_t step = look(steps, &what);
+    what          = next(threadpool, wait, 0, SMITH_PREPARE);
+    if (node_of(what) >= 0) {
+        publish(wait, step, what);
+    }
+    while (node_of(what) >= 0) {
+        step = look(steps, &what);
+        if (node_of(what) >= 0) {
+            compute_own(threadpool, wait, 0, step, what);
+            aborts(threadpool, wait);
+            if (step_of(steps) == step) {
+                wait_for_step(threadpool, wait, 0, step, what);
+            }
+        }
+    }
+    smith_crew_end(wait->crew);
+    return !atomic_load_explicit(&steps->abort, memory_order_relaxed);
+}
+
+bool smith_steps_serve(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith) {
+    struct smith_steps * steps = &wait->steps;
+    if (!atomic_load_explicit(&steps->on, memory_order_seq_cst)) {
+        return false;
+    }
+    smith_self = &wait->slots[ith];
+    while (!must_leave(steps)) {
+        uint64_t       what;
+        const uint64_t step = look(steps, &what);
+        if (node_of(what) >= 0 && is_active(steps, ith)) {
+            compute_own(threadpool, wait, ith, step, what);
+        }
+        if (step_of(steps) == step) {
+            wait_for_step(threadpool, wait, ith, step, what);
+        }
+    }
+    return true;
+}
+
+void smith_steps_call_out(struct smith_wait * wait, bool leave) {
+    atomic_store_explicit(&wait->steps.leave, leave, memory_order_seq_cst);
+    for (int i = 1; i < wait->n_threads; i++) {
+        wake(wait, i);
+    }
+}
+
+void smith_steps_init(struct smith_steps * steps) {
+    atomic_init(&steps->step, 1); // a slot's `claimed` begins with 0
+    atomic_init(&steps->what[0], NO_GRAPH);
+    atomic_init(&steps->what[1], NO_GRAPH);
+    atomic_init(&steps->n_active, 1);
+    atomic_init(&steps->n_asleep, 0);
+    atomic_init(&steps->on, false);
+    atomic_init(&steps->leave, false);
+    atomic_init(&steps->abort, false);
+    atomic_init(&steps->n_done, 0);
+    atomic_init(&steps->idle_spin, true);
+    steps->nth     = 1;
+    steps->n_nodes = 0;
+}
+
+// -- inside an operation (border.h)
+
+int smith_prepares(void) {
+    return smith_self == NULL || smith_self->phase != SMITH_PRODUCE;
+}
+
+int smith_border(struct ggml_threadpool * threadpool) {
+    switch (smith_self == NULL ? SMITH_WHOLE : smith_self->phase) {
+        case SMITH_PREPARE: smith_self->bordered = true; return 0;
+        case SMITH_PRODUCE: return 1;
+        default:            ggml_barrier(threadpool); return 1;
+    }
+}
