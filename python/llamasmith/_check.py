@@ -10,9 +10,9 @@ import numpy as np
 from .errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-__all__ = ["integer", "token_ids", "utf8"]
+__all__ = ["integer", "one_of", "token_ids", "utf8"]
 
 INT32_MAX = 2**31 - 1
 
@@ -26,6 +26,13 @@ def integer(name: str, value: SupportsIndex, low: int, high: int, hint: str = ""
     if not low <= number <= high:
         raise InvalidOption(f"{name} is {number}. Allowed: {low} to {high}{hint}.")
     return number
+
+
+def one_of(name: str, value: str, allowed: Collection[str]) -> str:
+    """The value, if it is one of the words allowed. Raises InvalidOption."""
+    if not isinstance(value, str) or value not in allowed:
+        raise InvalidOption(f"{name} is {value!r}. Allowed: {', '.join(allowed)}.")
+    return value
 
 
 def utf8(text: str | bytes, what: str) -> str:

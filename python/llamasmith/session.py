@@ -11,7 +11,8 @@ from ._check import INT32_MAX, integer, token_ids, utf8
 from ._closing import Closing
 from ._native import _core
 from .errors import InvalidOption
-from .pool import ThreadPool, thread_count
+from .pool import ThreadPool, thread_count, warn_of_too_many
+from .threads import thread_budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +155,9 @@ class Session(Closing):
             self._n_threads if n_threads_batch is None else thread_count(n_threads_batch, "n_threads_batch")
         )
         self.pool = pool
-        if pool is None and not disposable_pool:
+        if disposable_pool:
+            warn_of_too_many(max(self._n_threads, n_batch_threads), thread_budget())
+        elif pool is None:
             self.pool = ThreadPool(self._n_threads, wait=wait)
         self.pool_batch = self.pool
         if self.pool is not None and n_batch_threads != self._n_threads:

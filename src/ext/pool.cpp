@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <new>
 #include <vector>
 
 #include "engine.hpp"
@@ -81,9 +82,15 @@ int policy_from(const std::string & name) {
     return policy;
 }
 
+Error cannot(const std::string & what) {
+    return { "InvalidOption", "The engine at " + engine().path + " cannot " + what + " a pool" +
+                                  (engine().openmp ? ", whose threads are OpenMP's" : "") + "; 'patched' can." };
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll) : n_threads_(n_threads), made_by_(getpid()) {
+ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll, const Placement & placement)
+    : n_threads_(n_threads), made_by_(getpid()), placement_(placement) {
     if (n_threads < 1 || n_threads > GGML_MAX_N_THREADS) {
         throw Error("InvalidOption", "n_threads is " + std::to_string(n_threads) + ". Allowed: 1 to " +
                                          std::to_string(GGML_MAX_N_THREADS) + "; leave it out for what this process may use.");
@@ -95,7 +102,9 @@ ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll) : n_th
     need_threads(n_threads);
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll                   = static_cast<uint32_t>(poll);
-    pool_                         = engine().threadpool_new(&params);
+    place(placement, params);
+    const CallerKept here(placement);
+    pool_ = engine().threadpool_new(&params);
     if (pool_ == nullptr) {
         throw Error("NotEnoughMemory", "A pool of " + std::to_string(n_threads) + " threads cannot be made.");
     }
@@ -129,16 +138,69 @@ bool ThreadPool::counters(smith_counters & out) const {
 
 void ThreadPool::pause() {
     if (engine().threadpool_pause == nullptr) {
-        throw Error("InvalidOption", "The engine at " + engine().path + " cannot pause a pool; 'patched' can.");
+        throw cannot("pause");
     }
+    // While a graph begins, a worker that is told to pause before it has seen the graph would keep all others waiting.
+    not_from_within();
+    const std::lock_guard<std::mutex> lock(turn_);
     engine().threadpool_pause(pool_);
 }
 
 void ThreadPool::resume() {
     if (engine().threadpool_resume == nullptr) {
-        throw Error("InvalidOption", "The engine at " + engine().path + " cannot resume a pool; 'patched' can.");
+        throw cannot("resume");
     }
     engine().threadpool_resume(pool_);
+}
+
+void ThreadPool::not_from_within() const {
+    if (owner_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
+        throw Error("SessionBusy", "This thread is in the midst of a graph on this thread pool: a signal's handler runs "
+                                   "there. Use the pool after the call, or another one.");
+    }
+}
+
+namespace {
+
+// Threads of two pools that are both above the system's ordinary priority never give way to each other: where each
+// pool's first thread waits on the CPU that the other one's second thread needs, both wait for ever.
+std::recursive_mutex & urgent_turn() {
+    static std::recursive_mutex * mutex = [] {
+        pthread_atfork(nullptr, nullptr, [] { new (&urgent_turn()) std::recursive_mutex; });  // held by a thread it lacks
+        return new std::recursive_mutex;
+    }();
+    return *mutex;
+}
+
+}  // namespace
+
+ThreadPool::Turn::Turn(ThreadPool & pool, ThreadPool * other)
+    : pool_(pool), other_pool_(other == &pool ? nullptr : other), kept_(pool.placement_) {
+    pool.not_from_within();
+    lock_ = std::unique_lock<std::mutex>(pool.turn_, std::defer_lock);
+    if (pool.placement_.urgent()) {
+        urgent_ = std::unique_lock<std::recursive_mutex>(urgent_turn());
+    }
+    if (other_pool_ == nullptr) {
+        lock_.lock();
+    } else {
+        other_pool_->not_from_within();
+        other_ = std::unique_lock<std::mutex>(other_pool_->turn_, std::defer_lock);
+        std::lock(lock_, other_);
+    }
+    own(std::this_thread::get_id());
+    kept_.join(pool.n_threads_);
+}
+
+ThreadPool::Turn::~Turn() {
+    own({});
+}
+
+void ThreadPool::Turn::own(std::thread::id id) {
+    pool_.owner_.store(id, std::memory_order_relaxed);
+    if (other_pool_ != nullptr) {
+        other_pool_->owner_.store(id, std::memory_order_relaxed);
+    }
 }
 
 }  // namespace smith

@@ -128,10 +128,10 @@ int Session::evaluate(std::size_t first, std::size_t n, bool every_output) {
     if (every_output) {
         batch.logits = wanted.data();
     }
-    std::unique_lock<std::mutex> turn;
+    std::optional<ThreadPool::Turn> turn;
     if (pool_) {
-        const bool prompt = n > 1;  // as llama_context chooses between its two pools
-        turn = std::unique_lock<std::mutex>((prompt ? pool_batch_ : pool_)->turn());
+        const bool prompt = n > 1;  // as llama_context chooses between its two pools; a rest of one token takes the other
+        turn.emplace(*(prompt ? pool_batch_ : pool_), (prompt ? pool_ : pool_batch_).get());
     }
     return llama_decode(context_.get(), batch);
 }
@@ -151,6 +151,11 @@ void Session::evaluate_waiting(float * every_logits) {
         hush_log(false);
         try {
             status = evaluate(done, n, every_logits != nullptr);
+        } catch (const Error &) {
+            hush_log(false);
+            waiting_.clear();
+            roll_back(n_past_start_);
+            throw;
         } catch (const std::exception & error) {
             hush_log(false);
             waiting_.clear();

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llamasmith import Model, Session, ThreadPool, load_engine
+from llamasmith._native import _core
 from llamasmith.errors import (
     ContextFull,
     EngineError,
@@ -20,7 +22,7 @@ from llamasmith.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HEADER = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
@@ -285,6 +287,80 @@ def test_generate(session: Any, options: dict[str, Any], error: type[Exception],
 def test_engines_and_pools(tiny: Any, call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def endless() -> Iterator[int]:
+    while True:
+        yield 0
+
+
+FIRST = min(os.sched_getaffinity(0))
+POOL_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"cpus": []}, "cpus is empty. Give ints, or a list like '0-3,8'"),
+    ({"cpus": ""}, "cpus is empty"),
+    ({"cpus": " "}, "cpus is empty"),
+    ({"cpus": [-1]}, "cpus names CPU -1, which this machine does not have. Allowed: "),
+    ({"cpus": [100_000]}, "cpus names CPU 100000, which this machine does not have"),
+    ({"cpus": [2**80]}, "which this machine does not have"),
+    ({"cpus": "0-99999999999"}, "which this machine does not have"),
+    ({"cpus": f"{FIRST}-" + "9" * 30}, "is no number and no range"),
+    ({"cpus": [FIRST, FIRST]}, f"names CPU {FIRST} twice"),
+    ({"cpus": f"{FIRST},{FIRST}-{FIRST}"}, f"names CPU {FIRST} twice"),
+    ({"cpus": endless()}, "names CPU 0"),
+    ({"cpus": [0.0]}, "cpus has 0.0, which is no whole number"),
+    ({"cpus": ["0"]}, "cpus has '0', which is no whole number"),
+    ({"cpus": {"0", None}}, "which is no whole number"),
+    ({"cpus": FIRST}, f"cpus is {FIRST}. Give ints"),
+    ({"cpus": b"0"}, "cpus is b'0'. Give ints"),
+    ({"cpus": "0,,1"}, "where '' is no number"),
+    ({"cpus": "-1"}, "where '-1' is no number"),
+    ({"cpus": "3-1"}, "where '3-1' runs backwards"),
+    ({"cpus": "0-x"}, "where '0-x' is no number"),
+    ({"cpus": "\u0663"}, "is no number"),
+    ({"cpus": "0\0"}, "is no number"),
+    ({"cpus": [FIRST], "strict": True, "n_threads": 2}, "2 threads do not fit on CPUs"),
+    ({"strict": True, "n_threads": 512}, "512 threads do not fit on CPUs .*, those of the thread budget. Use at most"),
+    ({"strict": 1}, "strict is 1. Allowed: True, False"),
+    ({"strict": "no"}, "strict is 'no'. Allowed: True, False"),
+    ({"priority": "urgent"}, "priority is 'urgent'. Allowed: low, normal, medium, high, realtime"),
+    ({"priority": ""}, "priority is ''. Allowed: low"),
+    ({"priority": 2}, "priority is 2. Allowed: low"),
+    ({"priority": "high\0"}, "Allowed: low"),
+    ({"priority": "high", "n_threads": 512}, "would wait for each other for ever. Use at most"),
+    ({"wait": 0}, "wait is 0. Allowed: spin, yield, park"),
+    ({"wait": "spin\0"}, "Allowed: spin, yield, park"),
+    ({"wait": "\ud800"}, "Allowed: spin, yield, park"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), POOL_OPTIONS, ids=lambda value: str(value)[:40])
+def test_pool_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        ThreadPool(**options)
+
+
+def test_what_native_code_refuses_by_itself() -> None:
+    load_engine()
+    good: dict[str, Any] = {"wait": "", "poll": 50, "cpus": [FIRST], "strict": False, "priority": "normal"}
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"cpus": [-1]}, "Allowed: each CPU once, 0 to 511"),
+        ({"cpus": [512]}, "Allowed: each CPU once"),
+        ({"cpus": [FIRST, FIRST]}, "Allowed: each CPU once"),
+        ({"cpus": [511]}, "to which the system does not let threads be bound: Invalid argument"),
+        ({"strict": True}, "2 threads do not fit on 1 CPUs"),
+        ({"priority": "urgent"}, "Allowed: low, normal"),
+    ]
+    for options, message in bad:
+        with pytest.raises(InvalidOption, match=message):
+            _core.ThreadPool(2, **{**good, **options})
+    _core.ThreadPool(2, **good).close()
+
+
+def test_a_policy_that_is_no_name() -> None:
+    with ThreadPool(1) as pool:
+        for wait in (None, 3, "spin\0"):
+            with pytest.raises(InvalidOption, match="Allowed: spin, yield, park"):
+                pool.wait = wait  # type: ignore[assignment]
 
 
 def test_every_error_is_a_llama_error() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,13 +146,157 @@ except NotEnoughMemory as error:
     assert "of 512 threads. Use fewer" in result.stdout
 
 
-def test_more_threads_than_cpus_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_more_threads_than_cpus_are_a_warning(
+    tiny: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llamasmith.pool._warned", set())
     budget = thread_budget().budget
     with caplog.at_level(logging.WARNING, logger="llamasmith"):
         with ThreadPool(budget):
             assert not caplog.records
         with ThreadPool(budget + 1) as pool:
             assert pool.n_threads == budget + 1
-    assert f"{budget + 1} threads on {budget} CPUs" in caplog.text
-    with pytest.raises(SessionClosed):
-        pool.resume()
+        assert f"{budget + 1} threads on {budget} CPU" in caplog.text
+        assert thread_budget().reasons[0] in caplog.text
+        with pytest.raises(SessionClosed):
+            pool.resume()
+        ThreadPool(budget + 1).close()
+        Session(tiny, n_ctx=64, n_threads=1, n_threads_batch=budget + 1).close()
+        assert len(caplog.records) == 1  # once for a number
+        Session(tiny, n_ctx=64, n_threads=1, n_threads_batch=budget + 2, disposable_pool=True).close()
+        Session(tiny, n_ctx=64, n_threads=budget + 2).close()
+        assert len(caplog.records) == 2
+        assert f"{budget + 2} threads on {budget} CPU" in caplog.records[1].getMessage()
+
+
+def test_more_threads_than_the_cpus_named_are_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llamasmith.pool._warned", set())
+    first = min(os.sched_getaffinity(0))
+    with caplog.at_level(logging.WARNING, logger="llamasmith"), ThreadPool(2, cpus=[first]):
+        pass
+    assert f"2 threads on 1 CPU (cpus names {first}" in caplog.text
+
+
+def test_every_default_is_the_budget(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = replace(thread_budget(), budget=3)
+    monkeypatch.setattr("llamasmith.pool.thread_budget", lambda: budget)
+    with ThreadPool() as pool:
+        assert pool.n_threads == 3
+    with Session(tiny, n_ctx=64) as session:
+        assert session.pool.n_threads == 3
+        assert session.pool_batch is session.pool
+    with Session(tiny, n_ctx=64, n_threads_batch=1) as session:
+        assert (session.pool.n_threads, session.pool_batch.n_threads) == (3, 1)
+    with Session(tiny, n_ctx=64, disposable_pool=True) as session:
+        assert "3 disposable threads" in repr(session)
+
+
+def test_a_pool_that_is_closed_while_attached(tiny: Any) -> None:
+    """The session keeps the threads; only the pool's own methods say that it is closed."""
+    pool = ThreadPool(2, wait="yield")
+    with Session(tiny, n_ctx=64, pool=pool) as session:
+        expected = session.decode(TOKENS)
+        pool.close()
+        pool.close()
+        session.reset()
+        np.testing.assert_array_equal(session.decode(TOKENS), expected)
+        assert "closed" in repr(session)
+        for call in (session.counters, pool.pause, pool.resume, lambda: Session(tiny, pool=pool)):
+            with pytest.raises(SessionClosed, match="The thread pool is closed"):
+                call()
+
+
+def test_a_pause_in_the_midst_of_a_graph_waits_for_its_end(tiny_path: Any, run_python: Any) -> None:
+    """A worker that was told to pause before it had seen the graph would keep the others waiting for ever."""
+    code = """
+import sys, threading
+from llamasmith import Model, Session, ThreadPool
+pool = ThreadPool(2, wait="park", poll=0)
+session = Session(Model(sys.argv[1]), pool=pool, n_ctx=512)
+done = threading.Event()
+def work():
+    for _ in range(3):
+        session.generate("a", max_tokens=400, temperature=0, ignore_eos=True)
+    done.set()
+worker = threading.Thread(target=work)
+worker.start()
+pauses = 0
+while not done.is_set():
+    pool.pause()
+    pauses += 1
+worker.join()
+print("fine" if pauses > 1 else pauses)
+"""
+    result = run_python(code, tiny_path, timeout=60)
+    assert result.stdout.split() == ["fine"], result.stderr
+
+
+def test_a_pool_that_another_session_leaves_for_its_prompts(tiny_path: Any, run_python: Any) -> None:
+    """llama.cpp pauses a context's pool when the context goes over to its other one; others may compute on it."""
+    code = """
+import sys, threading
+from llamasmith import Model, Session
+model = Model(sys.argv[1])
+two = Session(model, n_ctx=512, n_threads=2, n_threads_batch=1, wait="park")
+one = Session(model, n_ctx=512, pool=two.pool)
+done = threading.Event()
+def work():
+    for _ in range(3):
+        one.generate("a", max_tokens=400, temperature=0, ignore_eos=True)
+    done.set()
+worker = threading.Thread(target=work)
+worker.start()
+turns = 0
+while not done.is_set():
+    two.decode([5])
+    two.decode([1, 40, 50])
+    two.reset()
+    turns += 1
+worker.join()
+print("fine" if turns > 1 else turns)
+"""
+    result = run_python(code, tiny_path, timeout=60)
+    assert result.stdout.split() == ["fine"], result.stderr
+
+
+def test_a_signal_handler_in_the_midst_of_a_graph(tiny_path: Any, run_python: Any) -> None:
+    code = """
+import os, signal, sys, threading
+from llamasmith import Model, Session, ThreadPool
+from llamasmith.errors import SessionBusy
+model = Model(sys.argv[1])
+pool = ThreadPool(2, wait="yield", cpus=os.sched_getaffinity(0))
+session, sharing = (Session(model, pool=pool, n_ctx=2048) for _ in range(2))
+other = Session(model, n_threads=1, n_ctx=64)
+said = []
+def handler(number, frame):
+    if not session.busy or said:
+        return
+    for call in (pool.pause, lambda: sharing.decode([1])):
+        try:
+            call()
+        except SessionBusy as error:
+            said.append(str(error))
+    other.decode([1, 40])
+    assert sharing.n_past == 0
+signal.signal(signal.SIGINT, handler)
+done = threading.Event()
+def interrupt():
+    while not done.wait(0.01):
+        os.kill(os.getpid(), signal.SIGINT)
+sender = threading.Thread(target=interrupt)
+sender.start()
+while not said:
+    session.decode([5] * 1000)
+    session.reset()
+done.set()
+sender.join()
+sharing.decode([1])
+pool.pause()
+assert len(said) == 2, said
+print(said[0])
+"""
+    result = run_python(code, tiny_path, timeout=60)
+    assert result.stdout.startswith("This thread is in the midst of a graph on this thread pool"), result.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,9 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llamasmith.threads import Budget, thread_budget
+from llamasmith.lab.pressure.cgroup import find_cpu_group
+from llamasmith.lab.pressure.quota import Quota
+from llamasmith.threads import Budget, Node, thread_budget
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 CPU = "sys/devices/system/cpu"
@@ -51,6 +57,11 @@ def with_capacities(by_cpu: list[int]) -> dict[str, str]:
     return {f"{CPU}/cpu{cpu}/cpu_capacity": f"{value}\n" for cpu, value in enumerate(by_cpu)}
 
 
+def with_nodes(*nodes: Iterable[int]) -> dict[str, str]:
+    """Node after node, each with these CPUs; one without any has memory alone."""
+    return {f"sys/devices/system/node/node{n}/cpulist": ",".join(map(str, cpus)) + "\n" for n, cpus in enumerate(nodes)}
+
+
 def single(count: int) -> list[list[int]]:
     return [[cpu] for cpu in range(count)]
 
@@ -58,6 +69,9 @@ def single(count: int) -> list[list[int]]:
 VM_2_CORES = Machine(single(2))
 SMT_PAIRS = Machine([[2 * n, 2 * n + 1] for n in range(8)])
 EPYC_INTERLEAVED = Machine([[n, n + 32] for n in range(32)])
+# Firmware may deal out the numbers in turns: even CPUs on one socket, odd ones on the other.
+EPYC_2_SOCKETS = Machine([[n, n + 64] for n in range(64)], with_nodes(range(0, 128, 2), range(1, 128, 2)))
+EVEN, ODD = tuple(range(0, 64, 2)), tuple(range(1, 64, 2))
 # Firmware may number the kinds in turns, as this one does.
 CORE_ULTRA_265K = Machine(
     single(20),
@@ -91,6 +105,63 @@ THREE_KINDS = Machine(single(8), with_capacities([250] * 4 + [870] * 3 + [1024])
 def test_cores_that_count(machine: Machine, affinity: set[int] | None, cpus: tuple[int, ...], tmp_path: Path) -> None:
     budget = machine.budget(tmp_path, affinity)
     assert (budget.cpus, budget.budget, budget.quota) == (cpus, len(cpus), None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "affinity", "nodes"),
+    [
+        pytest.param(EPYC_2_SOCKETS, None, (Node(0, EVEN), Node(1, ODD)), id="two sockets, in turns"),
+        pytest.param(
+            EPYC_2_SOCKETS, {0, 64, 1, 65, 3, 67}, (Node(1, (1, 3)), Node(0, (0,))), id="the node with most comes first"
+        ),
+        pytest.param(EPYC_2_SOCKETS, {70, 6, 71}, (Node(0, (6,)), Node(1, (71,))), id="siblings count once"),
+        pytest.param(
+            Machine(single(6), with_nodes([0, 5], [], [2, 3, 4], [1])),
+            None,
+            (Node(2, (2, 3, 4)), Node(0, (0, 5)), Node(3, (1,))),
+            id="a node of memory alone",
+        ),
+        pytest.param(Machine(single(3), with_nodes([0, 1, 2], [1, 2])), None, (Node(0, (0, 1, 2)),), id="in two nodes"),
+        pytest.param(VM_2_CORES, None, (), id="no nodes are told"),
+    ],
+)
+def test_numa_nodes_stay_together(
+    machine: Machine, affinity: set[int] | None, nodes: tuple[Node, ...], tmp_path: Path
+) -> None:
+    budget = machine.budget(tmp_path, affinity)
+    together = tuple(cpu for node in nodes for cpu in node.cpus)
+    assert budget.nodes == nodes
+    assert budget.cpus == (together or (0, 1))
+    assert budget.budget == len(budget.cpus)
+
+
+def test_cpus_whose_node_is_not_known_come_last(tmp_path: Path) -> None:
+    budget = Machine(single(4), with_nodes([2, 3])).budget(tmp_path)
+    assert (budget.cpus, budget.nodes) == ((2, 3, 0, 1), (Node(0, (2, 3)),))
+
+
+@pytest.mark.parametrize(
+    ("quota", "n_threads", "reason"),
+    [
+        ("765000", 7, "7 threads fit on node 0 of 2 NUMA nodes"),
+        ("50000", 1, "1 thread fits on node 0 of 2 NUMA nodes"),
+        ("3200000", 32, "32 threads fit on node 0 of 2 NUMA nodes"),
+        ("4000000", 40, "the cores are on 2 NUMA nodes, and it takes all of them"),
+        ("max", 64, "the cores are on 2 NUMA nodes, and it takes all of them"),
+    ],
+)
+def test_part_of_a_machine_with_nodes(quota: str, n_threads: int, reason: str, tmp_path: Path) -> None:
+    limits = cgroup("0::/", V2_HOST, {"sys/fs/cgroup/cpu.max": f"{quota} 100000\n"})
+    budget = Machine(EPYC_2_SOCKETS.cores, {**EPYC_2_SOCKETS.files, **limits}).budget(tmp_path)
+    assert (budget.budget, budget.reasons[-1]) == (n_threads, reason)
+    assert budget.cpus[:n_threads] == (EVEN + ODD)[:n_threads]
+
+
+def test_three_of_four_nodes(tmp_path: Path) -> None:
+    limits = cgroup("0::/", V2_HOST, {"sys/fs/cgroup/cpu.max": "600000 100000\n"})
+    nodes = with_nodes([0, 1], [2, 3], [4, 5], [6, 7])
+    budget = Machine(single(8), {**nodes, **limits}).budget(tmp_path)
+    assert budget.reasons[-1] == "6 threads fit on nodes 0, 1, 2 of 4 NUMA nodes"
 
 
 POD = "/kubepods/burstable/pod1/box"
@@ -205,11 +276,35 @@ def test_the_real_machine() -> None:
     assert budget.reasons
 
 
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0 or (group := find_cpu_group()) is None or not os.access(group.folder, os.W_OK),
+    reason="needs root and a writable cgroup with controller cpu",
+)
+@pytest.mark.parametrize(("quota", "n_threads"), [(0.5, 1), (1.0, 1), (1.5, 1)])
+def test_a_real_quota(quota: float, n_threads: int) -> None:
+    code = """
+import sys
+from llamasmith import thread_budget
+sys.stdin.readline()
+budget = thread_budget()
+print(budget.quota, budget.budget, budget.reasons[-1])
+"""
+    with Quota(quota) as limit:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
+        )
+        limit.add(child.pid)
+        said, _ = child.communicate("\n", timeout=60)
+    assert said.startswith(f"{quota} {n_threads} cgroup quota of {quota:g} CPU"), said
+
+
 GARBLED = [
     f"{CPU}/online",
     f"{CPU}/cpu0/topology/thread_siblings_list",
     f"{CPU}/cpu0/cpu_capacity",
     "sys/devices/cpu_core/cpus",
+    "sys/devices/system/node/node0/cpulist",
     "proc/self/cgroup",
     "proc/self/mountinfo",
     "sys/fs/cgroup/cpu.max",
@@ -224,7 +319,10 @@ WORDS = st.sampled_from(
 def test_garbled_files_never_raise(tmp_path: Path, texts: list[str]) -> None:
     limits = cgroup("0::/", V2_HOST, {})
     Machine(single(2), limits).write(tmp_path)
+    (tmp_path / "sys/devices/system/node/nodeX").mkdir(parents=True, exist_ok=True)
     for name, text in zip(GARBLED, texts, strict=True):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert thread_budget(tmp_path, {0, 1}).budget >= 1
+    budget = thread_budget(tmp_path, {0, 1})
+    assert 1 <= budget.budget <= len(budget.cpus)
+    assert set(budget.cpus) <= {0, 1}
