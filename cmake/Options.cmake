@@ -1,7 +1,7 @@
 # What a user may ask for. cmake/options.py refuses what nobody knows: a definition that is silently ignored is how
 # people get a CPU-only build and learn of it months later.
 set(LLAMASMITH_ENGINES "patched;upstream;upstream-openmp" CACHE STRING
-    "Engines to build: patched (our series), upstream (pristine, own pool), upstream-openmp (pristine, OpenMP)")
+    "Engines to build: patched (our series), upstream (pristine, own pool); both with OpenMP: patched-openmp, upstream-openmp")
 set(LLAMASMITH_BACKENDS "cpu" CACHE STRING "Backends to build; this version builds cpu")
 set(LLAMASMITH_CPU "native" CACHE STRING
     "CPU to build the engines for: native (this machine) or baseline (x86-64-v2, ARMv8-A: any machine)")

@@ -25,6 +25,7 @@ else:
 from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
+ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
 CPU_CHOICES = ("native", "baseline")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
@@ -70,7 +71,7 @@ DECIDED = {
     "GGML_BACKEND_DIR": ("", "engines are found relative to the package"),
     "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
     "GGML_CPU": ("ON", "choose engines with LLAMASMITH_ENGINES"),
-    "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=patched;upstream;upstream-openmp"),
+    "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=upstream-openmp or patched-openmp"),
     "GGML_BUILD_TESTS": ("OFF", "upstream's tests are not part of the package"),
     "GGML_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
     "GGML_ALL_WARNINGS": ("OFF", "warnings are for our own code"),
@@ -233,15 +234,15 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
     if truth(values["LLAMASMITH_TOOLS"]) not in {"ON", "OFF"}:
         raise BuildError(f"LLAMASMITH_TOOLS is {values['LLAMASMITH_TOOLS']!r}. Allowed: ON, OFF.")
     backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
-    engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], DEFAULT_ENGINES)
+    engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
 
     left_out = {}
-    if "upstream-openmp" in engines and not has_openmp:
+    for engine in [name for name in engines if name.endswith("-openmp") and not has_openmp]:
         why = "the compiler has no OpenMP (for GCC and Clang on Debian: apt install libgomp1 or libomp-dev)"
         if "LLAMASMITH_ENGINES" in requested:
-            raise BuildError(f"LLAMASMITH_ENGINES asks for upstream-openmp, but {why}.")
-        engines.remove("upstream-openmp")
-        left_out["upstream-openmp"] = why
+            raise BuildError(f"LLAMASMITH_ENGINES asks for {engine}, but {why}.")
+        engines.remove(engine)
+        left_out[engine] = why
 
     choice = Choice(requested, engines, left_out, backends, cpu)
     for entry in entries:

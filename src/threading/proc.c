@@ -42,6 +42,11 @@ static void counters(struct ggml_threadpool * threadpool, struct smith_counters 
 typedef void (*on_pool_t)(struct ggml_threadpool * threadpool);
 
 void * smith_get_proc_address(const char * name) {
+#ifdef GGML_USE_OPENMP
+    // The threads are OpenMP's, and so is how they wait: none of this would have an effect.
+    (void) name;
+    return NULL;
+#endif
     if (strcmp(name, SMITH_PROC_SET_WAIT) == 0) {
         return AS_POINTER(smith_threadpool_set_wait_t, set_wait);
     }

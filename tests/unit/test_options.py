@@ -111,6 +111,11 @@ def test_other_options_reach_the_engines() -> None:
     assert options.isa_flags(choice) == ["-msse4.2", "-mavx2"]
 
 
+def test_our_series_with_openmp_is_built_on_request_only() -> None:
+    assert "patched-openmp" not in choose().engines
+    assert choose("LLAMASMITH_ENGINES=patched,patched-openmp").engines == ["patched", "patched-openmp"]
+
+
 @pytest.mark.parametrize("given", ["upstream;patched", "upstream,patched;upstream"])
 def test_engines_in_the_order_of_the_user(given: str) -> None:
     assert choose(f"LLAMASMITH_ENGINES={given}").engines == ["upstream", "patched"]
@@ -127,6 +132,8 @@ def test_missing_openmp_is_left_out_unless_it_was_asked_for() -> None:
     assert "the compiler has no OpenMP" in choice.left_out["upstream-openmp"]
     with pytest.raises(BuildError, match="asks for upstream-openmp, but the compiler has no OpenMP"):
         choose("LLAMASMITH_ENGINES=patched;upstream-openmp", has_openmp=False)
+    with pytest.raises(BuildError, match="asks for patched-openmp, but the compiler has no OpenMP"):
+        choose("LLAMASMITH_ENGINES=patched-openmp", has_openmp=False)
     assert choose("LLAMASMITH_ENGINES=patched", has_openmp=False).left_out == {}
 
 
