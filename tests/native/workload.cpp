@@ -106,7 +106,8 @@ void Workload::fill() {
         if (tensor->type == GGML_TYPE_F32) {
             std::memcpy(bytes.data(), values.data(), bytes.size());
         } else {
-            ggml_quantize_chunk(tensor->type, values.data(), bytes.data(), 0, ggml_nrows(tensor), tensor->ne[0], nullptr);
+            const int64_t rows = ggml_nrows(tensor);
+            ggml_quantize_chunk(tensor->type, values.data(), bytes.data(), 0, rows, tensor->ne[0], nullptr);
         }
         ggml_backend_tensor_set(tensor, bytes.data(), 0, bytes.size());
     }
