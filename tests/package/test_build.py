@@ -127,6 +127,23 @@ def test_our_series_with_openmp(configure: Callable[..., Any], unpacked: Path, t
 
 
 @pytest.mark.compile
+def test_upstreams_tests_that_nobody_delivers_stop_the_configure_step(
+    configure: Callable[..., Any], unpacked: Path, tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    done = configure(unpacked, build, "LLAMASMITH_UPSTREAM_TESTS=ON")  # offline, and the source distribution lacks them
+    assert done.returncode != 0
+    assert "upstream's tests cannot be delivered" in done.stderr
+    done = configure(
+        unpacked, build, f"LLAMASMITH_LLAMA_CPP_DIR={unpacked}/vendor/llama.cpp", "LLAMASMITH_UPSTREAM_TESTS=1"
+    )
+    assert "tests/test-barrier.cpp: missing" in done.stderr
+    done = configure(unpacked, build)
+    assert done.returncode == 0, done.stderr
+    assert record_of(build)["requested"] == {}
+
+
+@pytest.mark.compile
 def test_a_patch_that_does_not_apply_stops_the_configure_step(
     configure: Callable[..., Any], unpacked: Path, extra_patch: Path, tmp_path: Path
 ) -> None:

@@ -79,7 +79,9 @@ def test_nothing_asked_for() -> None:
         ("GGML_OPENMP=OFF", "OpenMP is an engine"),
         ("GGML_CPU=OFF", "choose engines with LLAMASMITH_ENGINES"),
         ("GGML_STATIC=TRUE", "cannot be linked statically"),
-        ("GGML_BUILD_TESTS=ON", "not part of the package"),
+        ("GGML_BUILD_TESTS=ON", "set LLAMASMITH_UPSTREAM_TESTS=ON"),
+        ("LLAMA_BUILD_TESTS=ON", "set LLAMASMITH_UPSTREAM_TESTS=ON"),
+        ("LLAMA_BUILD_EXAMPLES=ON", "not part of the package"),
         ("LLAMA_BUILD_SERVER=ON", "set LLAMASMITH_TOOLS=ON"),
         ("LLAMA_FATAL_WARNINGS=ON", "llamasmith decides how libllama is built"),
         ("LLAMASMITH_ENGINES=patchd", r"names 'patchd', which does not exist\. Did you mean patched"),
@@ -89,6 +91,7 @@ def test_nothing_asked_for() -> None:
         ("LLAMASMITH_CPU=nativ", "Did you mean native"),
         ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: native or baseline"),
         ("LLAMASMITH_TOOLS=llama-bench", r"LLAMASMITH_TOOLS is 'llama-bench'\. Allowed: ON, OFF"),
+        ("LLAMASMITH_UPSTREAM_TESTS=barrier", r"LLAMASMITH_UPSTREAM_TESTS is 'barrier'\. Allowed: ON, OFF"),
     ],
 )
 def test_what_is_not_understood_or_has_no_effect_is_refused(word: str, message: str) -> None:
