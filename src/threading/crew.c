@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "crew.h"
 
 #include <pthread.h>

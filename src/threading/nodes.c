@@ -76,7 +76,18 @@ static enum smith_manner manner_of_product(const struct ggml_tensor * node) {
     if (!in_known_memory(node->src[0]) || (node->op == GGML_OP_MUL_MAT && may_use_sgemm(node))) {
         return SMITH_GATHER;
     }
-    return ggml_nelements(node->src[1]) <= ALONE_ELEMENTS ? SMITH_READY : SMITH_SHARE;
+    if (ggml_nelements(node->src[1]) > ALONE_ELEMENTS) {
+        return SMITH_SHARE;
+    }
+    return node->op == GGML_OP_MUL_MAT ? SMITH_MATRIX : SMITH_READY;
+}
+
+// The weights' type decides into what the activations are quantised; their memory, by whose code.
+bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_tensor * other) {
+    const struct ggml_tensor * a = node->src[0];
+    const struct ggml_tensor * b = other->src[0];
+    return node->src[1] == other->src[1] && a->type == b->type && a->ne[0] == b->ne[0] &&
+           (a->extra == NULL) == (b->extra == NULL) && a->view_src == NULL && b->view_src == NULL;
 }
 
 static enum smith_manner manner_of_attention(const struct ggml_tensor * node) {

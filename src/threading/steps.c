@@ -1,33 +1,28 @@
 #include "steps.h"
 
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "crew.h"
 #include "nodes.h"
 #include "park.h"
 #include "wait.h"
 
-// How long a thread waits in which way, in nanoseconds.
-//
-// A thread that has a CPU starts on its piece within a few hundred nanoseconds of the step's publication; after that
-// its piece is fair game. To take a piece in vain costs nothing but sharing, so this is short.
-#define TAKE_AFTER_NS 20000u
-// Nodes of a generated token take some ten microseconds: while all threads run, nobody waits longer for a piece.
-#define SPIN_NS 100000u
-// With nobody else to run, sched_yield() is a slow pause; with somebody, it is a good deed, but one that can cost a time slice.
-#define YIELD_NS 300000u
-// Looks at the step, with a pause after each, between two looks at the clock and at the others.
-#define LOOKS 8
-// Between two graphs: sampling a token takes about so long.
-#define IDLE_SPIN_NS 1000000u
+// The protocol is checked exhaustively, as a model, by tests/unit/test_step_protocol.py: change both.
 
-static uint64_t X(const char * n, uint64_t d) { const char * e = getenv(n); return e ? strtoull(e, 0, 10) : d; }
-static uint64_t x_spin, x_yield, x_take, x_idle, x_rest;
-__attribute__((constructor)) static void xinit(void) {
-    x_spin = X("XSPIN", SPIN_NS); x_yield = X("XYIELD", YIELD_NS); x_take = X("XTAKE", TAKE_AFTER_NS); x_idle = X("XIDLE", IDLE_SPIN_NS); x_rest = X("XREST", 0);
-}
+// How long a thread waits in which way, in nanoseconds. Measured on two CPUs, see docs/threading.md.
+//
+// A thread that has a CPU begins its piece within a microsecond. One that has not begun after this time counts as absent:
+// its pieces are taken at once from then on, until it is seen again. (Taking them after one microsecond cost 2 to 3 %.)
+#define TAKE_AFTER_NS 20000u
+// While all threads run, only the split attention of long texts and the steps of prompts make anybody wait so long.
+#define SPIN_NS 100000u
+// With nobody else to run, sched_yield() is a slow pause; with somebody, it gives the CPU away for a time slice.
+#define YIELD_NS 300000u
+// Between two graphs: a program chooses a token in less.
+#define IDLE_SPIN_NS 1000000u
+// Looks at the step, with a pause after each, between two looks at the clock and at the others' pieces.
+#define LOOKS 8
+
 // -- what is to be done, in one word: node + 1 (0: no graph) | pieces | phase | gather
 
 static uint64_t pack(int node, int n_pieces, int phase, bool gather) {
@@ -123,12 +118,13 @@ static void publish(struct smith_wait * wait, uint64_t step, uint64_t what) {
 // -- from step to step
 
 static int run(struct ggml_threadpool * threadpool, int node, int phase, int ith, int nth) {
-    smith_self->nth      = nth;
-    smith_self->phase    = phase;
-    smith_self->bordered = false;
-    const int n_nodes    = ggml_threadpool_smith_run(threadpool, node, ith, nth);
-    smith_self->nth      = 0;
-    smith_self->phase    = SMITH_WHOLE;
+    struct smith_slot * const self = smith_self; // looked up once: thread-local storage of a loaded module is not free
+    self->nth                      = nth;
+    self->phase                    = phase;
+    self->bordered                 = false;
+    const int n_nodes              = ggml_threadpool_smith_run(threadpool, node, ith, nth);
+    self->nth                      = 0;
+    self->phase                    = SMITH_WHOLE;
     return n_nodes;
 }
 
@@ -141,21 +137,39 @@ static bool aborts(struct ggml_threadpool * threadpool, struct smith_wait * wait
     return atomic_load_explicit(&steps->abort, memory_order_relaxed);
 }
 
+// Computes what comes before the border of a node, all of it. Returns the number of nodes if that was all there is, else
+// 0. Products that follow each other and quantise the same activations do so once.
+static int prepare(struct ggml_threadpool * threadpool, struct smith_wait * wait, int node, enum smith_manner manner) {
+    struct smith_steps * steps    = &wait->steps;
+    const int            n_pieces = manner == SMITH_MATRIX ? 1 : steps->nth;
+    if (manner == SMITH_MATRIX && steps->prepared >= 0 &&
+        smith_same_preparation(ggml_threadpool_smith_node(threadpool, node),
+                               ggml_threadpool_smith_node(threadpool, steps->prepared))) {
+        return 0;
+    }
+    int n_nodes = 0;
+    for (int i = 0; i < n_pieces; i++) {
+        n_nodes = run(threadpool, node, SMITH_PREPARE, i, n_pieces);
+    }
+    steps->prepared = manner == SMITH_MATRIX && smith_self->bordered ? node : -1;
+    return smith_self->bordered ? 0 : n_nodes;
+}
+
 // Finds what is to be done from `node` on, which is in `phase`, and computes on the way what is not worth sharing.
 // Called by one thread at a time: no step is under way.
 static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wait, int node, int phase) {
     struct smith_steps * steps    = &wait->steps;
     const int            nth      = steps->nth;
     const int            n_active = atomic_load_explicit(&steps->n_active, memory_order_relaxed);
-    for (;;) {
-        if (node >= steps->n_nodes || aborts(threadpool, wait)) {
-            return NO_GRAPH;
-        }
-        if (phase != SMITH_PRODUCE) {
+    while (node < steps->n_nodes && !aborts(threadpool, wait)) {
+        if (phase == SMITH_PREPARE) {
             const enum smith_manner manner = smith_manner_of(ggml_threadpool_smith_node(threadpool, node));
             if (manner == SMITH_SKIP) {
                 node++;
                 continue;
+            }
+            if (manner != SMITH_MATRIX) {
+                steps->prepared = -1; // others use the work buffer for themselves
             }
             if (manner == SMITH_ALONE || nth == 1 || (manner == SMITH_GATHER && n_active == 1)) {
                 node += run(threadpool, node, SMITH_WHOLE, 0, 1);
@@ -167,11 +181,8 @@ static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wa
             if (manner == SMITH_SHARE && n_active > 1) {
                 return pack(node, nth, SMITH_PREPARE, false);
             }
-            int n_nodes = 0;
-            for (int i = 0; i < nth; i++) {
-                n_nodes = run(threadpool, node, SMITH_PREPARE, i, nth);
-            }
-            if (!smith_self->bordered) {
+            const int n_nodes = prepare(threadpool, wait, node, manner);
+            if (n_nodes > 0) {
                 node += n_nodes;
                 continue;
             }
@@ -187,6 +198,7 @@ static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wa
         node += n_nodes;
         phase = SMITH_PREPARE;
     }
+    return NO_GRAPH;
 }
 
 // Computes a claimed piece; if it is the last one of the step to be done, finds the next step and publishes it.
@@ -257,9 +269,9 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
     const bool           active   = is_active(steps, ith);
     const uint64_t       per_us   = smith_ticks_per_us();
     const uint64_t       start    = smith_ticks();
-    const uint64_t       take     = x_take * per_us / 1000;
-    const uint64_t       spin     = (in_graph ? x_spin : steps->idle_spin ? x_idle : 0) * per_us / 1000;
-    const uint64_t       yield    = in_graph ? x_yield * per_us / 1000 : spin;
+    const uint64_t       take     = TAKE_AFTER_NS * per_us / 1000;
+    const uint64_t       spin     = (in_graph ? SPIN_NS : steps->idle_spin ? IDLE_SPIN_NS : 0) * per_us / 1000;
+    const uint64_t       yield    = in_graph ? YIELD_NS * per_us / 1000 : spin;
     uint64_t             spins    = 0;
     uint64_t             waited   = 0;
     while (atomic_load_explicit(&steps->step, memory_order_relaxed) == step) {
@@ -305,6 +317,7 @@ bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait 
     smith_self                 = &wait->slots[0];
     steps->nth                 = nth;
     steps->n_nodes             = n_nodes;
+    steps->prepared            = -1;
     atomic_store_explicit(&steps->abort, false, memory_order_relaxed);
     atomic_store_explicit(&steps->idle_spin, poll > 0, memory_order_relaxed);
     set_active(wait, smith_crew_begin(wait->crew, nth, atomic_load_explicit(&wait->n_cpus, memory_order_relaxed)));
@@ -319,7 +332,7 @@ bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait 
         step = look(steps, &what);
         if (node_of(what) >= 0) {
             compute_own(threadpool, wait, 0, step, what);
-            aborts(threadpool, wait);
+            aborts(threadpool, wait); // others may end all steps: thread 0 must not forget to ask
             if (step_of(steps) == step) {
                 wait_for_step(threadpool, wait, 0, step, what);
             }
@@ -367,7 +380,8 @@ void smith_steps_init(struct smith_steps * steps) {
     atomic_init(&steps->n_done, 0);
     atomic_init(&steps->idle_spin, true);
     steps->nth     = 1;
-    steps->n_nodes = 0;
+    steps->n_nodes  = 0;
+    steps->prepared = -1;
 }
 
 // -- inside an operation (border.h)

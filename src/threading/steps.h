@@ -41,6 +41,7 @@ struct smith_steps {
 
     _Alignas(SMITH_CACHE_LINE) int nth; // pieces of a step, fixed for a graph
     int  n_nodes;
+    int  prepared; // the product whose preparation the work buffer holds; -1: none
     atomic_bool idle_spin; // workers may spin before they sleep between graphs
 };
 
