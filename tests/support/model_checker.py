@@ -15,12 +15,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Explored", "Op", "Thread", "Violation", "explore"]
+__all__ = ["Explored", "Op", "Thread", "Violation", "explore", "never"]
 
 Shared = tuple[int, ...]
 Thread = Generator["Op", Any, Any]
 BITS = 16  # of the number of a thread's state
 ENDED = (1 << BITS) - 1
+
+
+def never(shared: Shared) -> bool:
+    return False
 
 
 class Violation(Exception):
@@ -31,14 +35,15 @@ class Violation(Exception):
 class Op:
     """One indivisible operation: from the shared words to what it may give and leave behind; nothing if it has to wait.
 
-    A `local` one changes nothing that others look at, and is done together with the operation before it. Progress may
-    not depend on one that is a `gift`: a wake-up that nobody has sent.
+    One that is `local` for the present words does nothing that others could tell, and gives what it would give at any
+    later time: it is done together with the operation before it, which loses no interleaving that matters. Progress
+    may not depend on one that is a `gift` for the present words: a wake-up that nobody has sent.
     """
 
     name: str
     apply: Callable[[Shared], Sequence[tuple[Any, Shared]]]
-    local: bool = False
-    gift: Callable[[Shared], bool] | None = None
+    local: Callable[[Shared], bool] = never
+    gift: Callable[[Shared], bool] = never
 
 
 @dataclass(frozen=True)
@@ -88,39 +93,51 @@ def place(thread: Any) -> Iterator[Any]:
 
 
 class Moves:
-    """What each operation makes of each state of the shared words; states of the words are numbered too."""
+    """What the operations make of the states. A state is one number, as there are very many of them:
+
+    number of the state of the words | number of the last thread's state | ... | number of the first thread's state
+    """
 
     def __init__(self, threads: Sequence[Callable[[], Thread]], shared: Shared) -> None:
         self.automata = [Automaton(start) for start in threads]
         self.words = [shared]
         self.numbers = {shared: 0}
-        self.known: list[dict[int, tuple[tuple[int, int], ...]]] = [{} for _ in threads]
+        self.shifts = [BITS * ith for ith in range(len(threads))]
+        self.top = BITS * len(threads)
+        self.first = sum(a.first << shift for a, shift in zip(self.automata, self.shifts, strict=True))
+        self.ended = (1 << self.top) - 1
+        self.others = [self.ended & ~(ENDED << shift) for shift in self.shifts]
+        self.known: list[dict[int, tuple[bool, tuple[int, ...]]]] = [{} for _ in threads]
 
-    def of(self, ith: int, at: int, number: int) -> tuple[tuple[int, int], ...]:
-        """The thread's next places, each with the number of the words then."""
-        key = number << BITS | at
-        known = self.known[ith].get(key)
-        if known is None:
-            automaton = self.automata[ith]
-            known = tuple(
-                self.with_local_ones(automaton, automaton.move(at, result), changed)
-                for result, changed in automaton.ops[at].apply(self.words[number])
-            )
-            self.known[ith][key] = known
-        return known
+    def of(self, ith: int, state: int) -> tuple[bool, tuple[int, ...]]:
+        """Whether the thread's move is a gift, and what each of its results puts in place of thread and words."""
+        at, words = state >> self.shifts[ith] & ENDED, state >> self.top
+        automaton = self.automata[ith]
+        op = automaton.ops[at]
+        given = op.gift(self.words[words])
+        nexts = [self.with_local_ones(ith, automaton.move(at, r), now) for r, now in op.apply(self.words[words])]
+        self.known[ith][words << BITS | at] = given, tuple(nexts)
+        return given, tuple(nexts)
 
-    def with_local_ones(self, automaton: Automaton, at: int, shared: Shared) -> tuple[int, int]:
-        while at != ENDED and automaton.ops[at].local:
+    def with_local_ones(self, ith: int, at: int, shared: Shared) -> int:
+        automaton = self.automata[ith]
+        while at != ENDED and automaton.ops[at].local(shared):
             ((result, shared),) = automaton.ops[at].apply(shared)
             at = automaton.move(at, result)
-        if shared not in self.numbers:
-            self.numbers[shared] = len(self.words)
+        number = self.numbers.setdefault(shared, len(self.words))
+        if number == len(self.words):
             self.words.append(shared)
-        return at, self.numbers[shared]
+        return number << self.top | at << self.shifts[ith]
 
-    def gives(self, ith: int, at: int, number: int) -> bool:
-        gift = self.automata[ith].ops[at].gift
-        return gift is not None and gift(self.words[number])
+    def name(self, ith: int, state: int) -> str:
+        return f"thread {ith}: {self.automata[ith].ops[state >> self.shifts[ith] & ENDED].name}"
+
+    def between(self, before: int, after: int) -> str:
+        for ith, others in enumerate(self.others):
+            runs = before >> self.shifts[ith] & ENDED != ENDED
+            if runs and any(before & others | then == after for then in self.of(ith, before)[1]):
+                return self.name(ith, before)
+        raise AssertionError("no such move")
 
 
 def explore(
@@ -135,72 +152,54 @@ def explore(
     `always` and `at_end` say what is wrong with the shared words, in every state and in the last ones.
     """
     moves = Moves(threads, shared)
-    shifts = [BITS * ith for ith in range(len(threads))]
-    top = BITS * len(threads)  # a state: number of the words | place of the last thread | ... | place of the first
-    everyone = range(len(threads))
-    states = [sum(automaton.first << shift for automaton, shift in zip(moves.automata, shifts, strict=True))]
-    found = {states[0]: 0}
+    top = moves.top
+    plan = list(zip(range(len(threads)), moves.shifts, moves.others, moves.known, strict=True))
+    states = [moves.first]
+    found = {moves.first: 0}
     came = [-1]  # from which state each was found first
-    # Moves that are no gifts, as one linked list for each state that they lead to: plain numbers, for their mass.
+    # For each state the moves, but gifts, that lead to it: linked lists in plain arrays, for their mass.
     latest, earlier, origin = array("q", [-1]), array("q"), array("q")
-    ended_all = sum(ENDED << shift for shift in shifts)
     ends = []
-    checked = 0  # of the states of the words
+    n_checked = 0  # states of the words
 
     def wrong(what: str, number: int, *last: str) -> Violation:
-        """With the shortest interleaving that leads there."""
+        """With a shortest interleaving that leads there."""
         lines = list(last)
         while came[number] >= 0:
-            lines.append(move_between(came[number], number))
+            lines.append(moves.between(states[came[number]], states[number]))
             number = came[number]
         return Violation("\n".join([what, *reversed(lines)]))
 
-    def move_between(before: int, after: int) -> str:
-        for ith in everyone:
-            at = states[before] >> shifts[ith] & ENDED
-            others = ~(ENDED << shifts[ith]) & ((1 << top) - 1)
-            if at != ENDED and states[before] & others == states[after] & others:
-                for then, words in moves.of(ith, at, states[before] >> top):
-                    if (words, then) == (states[after] >> top, states[after] >> shifts[ith] & ENDED):
-                        return f"thread {ith}: {moves.automata[ith].ops[at].name}"
-        raise AssertionError("no such move")
-
-    for number, state in enumerate(states):  # grows as it goes: breadth first, so a trace is a shortest one
+    for number, state in enumerate(states):  # grows as it goes: breadth first
         words = state >> top
-        if state & ((1 << top) - 1) == ended_all:
+        if state & moves.ended == moves.ended:
             ends.append(number)
             if complaint := at_end(moves.words[words]):
                 raise wrong(complaint, number)
-        for ith in everyone:
-            shift = shifts[ith]
+        for ith, shift, others, known in plan:
             at = state >> shift & ENDED
             if at == ENDED:
                 continue
             try:
-                nexts = moves.known[ith].get(words << BITS | at) or moves.of(ith, at, words)
+                given, nexts = known.get(words << BITS | at) or moves.of(ith, state)
             except Violation as violation:
-                op = moves.automata[ith].ops[at].name
-                raise wrong(str(violation), number, f"thread {ith}: {op}") from None
-            if not nexts:
-                continue
-            given = moves.gives(ith, at, words)
-            others = state & ~(ENDED << shift) & ((1 << top) - 1)
-            for then, changed in nexts:
-                after = changed << top | others | then << shift
-                known = found.get(after)
-                if known is None:
-                    known = found[after] = len(states)
+                raise wrong(str(violation), number, moves.name(ith, state)) from None
+            for then in nexts:
+                after = state & others | then
+                there = found.get(after)
+                if there is None:
+                    there = found[after] = len(states)
                     states.append(after)
                     came.append(number)
                     latest.append(-1)
                 if not given:
-                    earlier.append(latest[known])
+                    earlier.append(latest[there])
+                    latest[there] = len(origin)
                     origin.append(number)
-                    latest[known] = len(origin) - 1
-            for checked in range(checked, len(moves.words)):
-                if complaint := always(moves.words[checked]):
+            while n_checked < len(moves.words):
+                if complaint := always(moves.words[n_checked]):
                     raise wrong(complaint, len(states) - 1)
-            checked = len(moves.words)
+                n_checked += 1
         assert len(states) < limit, f"more than {limit} states: the model is too large"
 
     reached = bytearray(len(states))
@@ -214,7 +213,6 @@ def explore(
                 edge = earlier[edge]
     stuck = reached.find(0)
     if stuck >= 0:
-        places = [states[stuck] >> shift & ENDED for shift in shifts]
-        held = [f"thread {i} at: {moves.automata[i].ops[at].name}" for i, at in enumerate(places) if at != ENDED]
-        raise wrong("from here the end is out of reach, with " + "; ".join(held), stuck)
+        held = [moves.name(ith, states[stuck]) for ith, shift, *_ in plan if states[stuck] >> shift & ENDED != ENDED]
+        raise wrong("the end is out of reach once this has happened, with next " + "; ".join(held), stuck)
     return Explored(len(states), len(origin))

@@ -6,17 +6,21 @@ that the scheduler does not run: it may go on when something has changed, or sto
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from model_checker import Explored, Op, Shared, Thread, Violation, explore
+from model_words import Words, always
 
-__all__ = ["AWAKE", "NAPS", "PAUSE", "SLEEPS", "STOP", "Graph", "Step", "Steps", "Upstream", "Words", "share"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["AWAKE", "NAPS", "PAUSE", "SLEEPS", "STOP", "Graph", "Step", "Steps", "Upstream", "share"]
 
 AWAKE, NAPS, SLEEPS = 0, 1, 2
 NO_GRAPH = 0
-NEVER, PAUSE, STOP = 0, "pause", "stop"
+PAUSE, STOP = "pause", "stop"
 
 
 @dataclass(frozen=True)
@@ -42,71 +46,6 @@ class Upstream:
 
 def share(*pieces: int) -> tuple[Step, ...]:
     return tuple(Step(n) for n in pieces)
-
-
-class Words:
-    """The shared words by name, and the atomic operations on them."""
-
-    def __init__(self, **initial: int) -> None:
-        self.index = {name: i for i, name in enumerate(initial)}
-        self.initial: Shared = tuple(initial.values())
-
-    def get(self, shared: Shared, name: str) -> int:
-        return shared[self.index[name]]
-
-    def put(self, shared: Shared, name: str, value: int) -> Shared:
-        i = self.index[name]
-        return (*shared[:i], value, *shared[i + 1 :])
-
-    def load(self, name: str) -> Op:
-        i = self.index[name]
-        return Op(f"load {name}", lambda shared: ((shared[i], shared),))
-
-    def store(self, name: str, value: int) -> Op:
-        return Op(f"{name} = {value}", lambda shared: ((None, self.put(shared, name, value)),))
-
-    def add(self, name: str, n: int) -> Op:
-        def apply(shared: Shared) -> Any:
-            value = self.get(shared, name)
-            return ((value, self.put(shared, name, value + n)),)
-
-        return Op(f"{name} += {n}", apply)
-
-    def exchange(self, name: str, value: int) -> Op:
-        return Op(
-            f"exchange {name}, {value}", lambda shared: ((self.get(shared, name), self.put(shared, name, value)),)
-        )
-
-    def compare_exchange(self, name: str, old: int, new: int) -> Op:
-        def apply(shared: Shared) -> Any:
-            if self.get(shared, name) == old:
-                return ((True, self.put(shared, name, new)),)
-            return ((False, shared),)
-
-        return Op(f"compare-exchange {name}, {old}, {new}", apply)
-
-    def until(self, what: str, name: str, value: int) -> Op:
-        i = self.index[name]
-        return Op(f"wait until {what}", lambda shared: ((None, shared),) if shared[i] == value else ())
-
-    def lie_down(self, bed: str, word: str, old: int) -> Op:
-        """The kernel's futex compares and falls asleep in one. `bed` says whether the thread sleeps there."""
-
-        def apply(shared: Shared) -> Any:
-            if self.get(shared, word) != old:
-                return ((False, shared),)
-            return ((True, self.put(shared, bed, 1)),)
-
-        return Op(f"sleep if {word} is {old}", apply)
-
-    def rise(self, bed: str) -> Op:
-        i = self.index[bed]  # a wake-up is a gift as long as nobody has emptied the bed: a signal, or no reason at all
-        return Op(f"rise from {bed}", lambda shared: ((None, self.put(shared, bed, 0)),), gift=lambda s: s[i] != 0)
-
-    def park(self, bed: str, word: str, old: int) -> Thread:
-        asleep = yield self.lie_down(bed, word, old)
-        if asleep:
-            yield self.rise(bed)
 
 
 class Steps:
@@ -135,8 +74,13 @@ class Steps:
             **{f"asleep{i}": AWAKE for i in range(n_threads)},
             **{f"bed{i}": 0 for i in range(n_threads)},  # whether the kernel has the thread asleep
             pause=0, stop=0, **{f"work{i}": 0 for i in range(1, n_threads)}, at_barrier=0,  # upstream's
-            ghost_what=NO_GRAPH, ghost_begun=0, ghost_ended=0,  # for the proof alone: of the present step, in bits
+            ghost_last=0, ghost_what=NO_GRAPH, ghost_begun=0, ghost_ended=0,  # for the proof alone: pieces in bits
         )  # fmt: skip
+        last = self.words.index["ghost_last"]
+        self.settled = lambda shared: (
+            shared[last] != 0
+        )  # the last graph has begun: `on` and `n_active` stay as they are
+        self.last_has_begun = Op("the last graph has begun", self.put_last, local=always)
         self.naps = [self.words.index[f"asleep{i}"] for i in range(n_threads)]
 
     # -- what is to be proved
@@ -150,7 +94,10 @@ class Steps:
                 raise Violation(f"piece {piece} of step {step} is computed twice")
             return ((None, self.words.put(shared, "ghost_begun", get(shared, "ghost_begun") | 1 << piece)),)
 
-        return Op(f"begin piece {piece}", apply, local=True)
+        return Op(f"begin piece {piece}", apply, local=always)
+
+    def put_last(self, shared: Shared) -> Any:
+        return ((None, self.words.put(shared, "ghost_last", 1)),)
 
     def counts_as_done(self, piece: int) -> Op:
         """The end of a piece, and the count that follows it."""
@@ -187,10 +134,11 @@ class Steps:
                 return f"{name} is not 0 at the end"
         return None
 
+    def threads(self) -> list[Callable[[], Thread]]:
+        return [self.leader, *(partial(self.worker, ith) for ith in range(1, self.n_threads))]
+
     def explore(self, limit: int = 1_000_000) -> Explored:
-        threads: list[Callable[[], Thread]] = [self.leader]
-        threads += [lambda ith=ith: self.worker(ith) for ith in range(1, self.n_threads)]  # type: ignore[misc]
-        return explore(threads, self.words.initial, self.always, self.at_end, limit)
+        return explore(self.threads(), self.words.initial, self.always, self.at_end, limit)
 
     # -- steps.c
 
@@ -198,18 +146,16 @@ class Steps:
         while True:
             step = yield self.words.load("step")
             what = yield self.words.load(f"what{step & 1}")
-            again = yield self.words.load("step")
-            if again == step:
+            over = yield self.words.has_come("step", step + 1)
+            if not over:
                 return step, what
-            del step, what, again
+            del step, what, over
 
     def unpark(self, ith: int) -> Op:
         return self.words.store(f"bed{ith}", 0)
 
     def wake(self, ith: int) -> Thread:
-        asleep = yield self.words.load(f"asleep{ith}")
-        if asleep == AWAKE:
-            return
+        # with the look before the exchange, which does nothing by itself: the exchange decides anew
         was = yield self.words.exchange(f"asleep{ith}", AWAKE)
         if was == NAPS:
             yield self.words.add("n_asleep", -1)
@@ -220,11 +166,11 @@ class Steps:
         leave = yield self.words.load("leave")
         if leave:
             return True
-        on = yield self.words.load("on")
+        on = yield self.words.load("on", self.settled)
         return not on
 
     def is_active(self, ith: int) -> Thread:
-        n_active = yield self.words.load("n_active")
+        n_active = yield self.words.load("n_active", self.settled)
         return ith < n_active
 
     def lie_down(self, ith: int, naps: bool) -> Thread:
@@ -235,8 +181,8 @@ class Steps:
 
     def nothing_new(self, ith: int, step: int, naps: bool) -> Thread:
         if naps:
-            now = yield self.words.load("step")
-            nothing_new = now == step
+            over = yield self.words.has_come("step", step + 1)
+            nothing_new = not over
         else:
             active = yield from self.is_active(ith)
             nothing_new = not active
@@ -252,7 +198,7 @@ class Steps:
 
     def sleep(self, ith: int, sleep: int) -> Thread:
         while True:
-            asleep = yield self.words.load(f"asleep{ith}")
+            asleep = yield self.words.load(f"asleep{ith}", always)  # asleep: the kernel looks anew; awake: stays so
             if asleep != sleep:
                 return
             yield from self.words.park(f"bed{ith}", f"asleep{ith}", sleep)
@@ -276,12 +222,12 @@ class Steps:
     def wake_active(self, what: int) -> Thread:
         yield from self.wake(0)
         if what != NO_GRAPH:
-            n_active = yield self.words.load("n_active")
+            n_active = yield self.words.load("n_active", self.settled)
             for ith in range(1, n_active):
                 yield from self.wake(ith)
 
     def end_step(self, step: int, what: int) -> Thread:
-        yield self.words.store("n_done", 0)
+        yield self.words.store("n_done", 0, always)  # whoever looked at it now would compute a piece twice
         yield from self.publish(step, self.next[what])
 
     def compute_piece(self, step: int, what: int, piece: int) -> Thread:
@@ -295,14 +241,15 @@ class Steps:
             yield from self.end_step(step, what)
 
     def claim(self, step: int, piece: int) -> Thread:
-        seen = yield self.words.load(f"claimed{piece}")
+        claimed = self.words.index[f"claimed{piece}"]
+        seen = yield self.words.load(f"claimed{piece}", settled=lambda shared: shared[claimed] >= step)
         if seen >= step:
             return False
         won = yield self.words.compare_exchange(f"claimed{piece}", seen, step)
         return won
 
     def compute_own(self, ith: int, step: int, what: int) -> Thread:
-        n_active = yield self.words.load("n_active")
+        n_active = yield self.words.load("n_active", self.settled)
         for piece in range(ith, self.steps[what].pieces, n_active):
             won = yield from self.claim(step, piece)
             if won:
@@ -323,8 +270,8 @@ class Steps:
     def wait_for_step(self, ith: int, step: int, what: int) -> Thread:
         active = yield from self.is_active(ith)
         while True:
-            now = yield self.words.load("step")
-            if now != step:
+            over = yield self.words.has_come("step", step + 1)
+            if over:
                 return
             if what != NO_GRAPH and active and self.takes_late:
                 computed = yield from self.compute_late(ith, step, what)
@@ -343,6 +290,8 @@ class Steps:
 
     def compute(self, number: int, n_active: int) -> Thread:
         yield from self.set_active(n_active)
+        if number == len(self.story) - 1:
+            yield self.last_has_begun
         step, what = yield from self.look()
         what = self.firsts[number]
         if what != NO_GRAPH:
@@ -351,9 +300,7 @@ class Steps:
             step, what = yield from self.look()
             if what != NO_GRAPH:
                 yield from self.compute_own(0, step, what)
-                now = yield self.words.load("step")
-                if now == step:
-                    yield from self.wait_for_step(0, step, what)
+                yield from self.wait_for_step(0, step, what)
 
     def serve(self, ith: int) -> Thread:
         on = yield self.words.load("on")
@@ -369,10 +316,8 @@ class Steps:
                 if active:
                     yield from self.compute_own(ith, step, what)
                 del active
-            now = yield self.words.load("step")
-            if now == step:
-                yield from self.wait_for_step(ith, step, what)
-            del leave, step, what, now
+            yield from self.wait_for_step(ith, step, what)  # which begins with the same look as the one before the call
+            del leave, step, what
 
     def call_out(self, leave: bool) -> Thread:
         yield self.words.store("leave", leave)
