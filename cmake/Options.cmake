@@ -1,13 +1,14 @@
 # What a user may ask for. cmake/options.py refuses what nobody knows: a definition that is silently ignored is how
 # people get a CPU-only build and learn of it months later.
 set(LLAMASMITH_ENGINES "patched;upstream;upstream-openmp" CACHE STRING
-    "Engines to build: patched (our series), upstream (pristine, own pool), upstream-openmp (pristine, OpenMP)")
+    "Engines to build: patched (our series), upstream (pristine); with OpenMP: upstream-openmp, patched-openmp")
 set(LLAMASMITH_BACKENDS "cpu" CACHE STRING "Backends to build; this version builds cpu")
 set(LLAMASMITH_CPU "native" CACHE STRING
     "CPU to build the engines for: native (this machine) or baseline (x86-64-v2, ARMv8-A: any machine)")
 set(LLAMASMITH_EXTRA_PATCHES "" CACHE STRING "Your own patch files, applied after ours, separated by semicolons")
 set(LLAMASMITH_SKIP_PATCHES "" CACHE STRING "Names of our patches to leave out, separated by semicolons")
 set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-quantize, llama-perplexity, llama-server")
+set(LLAMASMITH_UPSTREAM_TESTS OFF CACHE BOOL "Also build upstream's own tests of the CPU backend, in the build folder")
 
 find_package(OpenMP COMPONENTS C CXX QUIET)
 

@@ -10,7 +10,7 @@ set(CMAKE_INSTALL_RPATH "$ORIGIN")                # neighbours in lib/, and no f
 
 set(GGML_BACKEND_DL ON)           # engines are loadable modules
 set(GGML_CPU OFF)                 # ... built by Engines.cmake, one by one
-set(GGML_OPENMP OFF)              # only the engine upstream-openmp may bring libgomp into the process
+set(GGML_OPENMP OFF)              # only an engine whose name ends in -openmp may bring libgomp into the process
 set(GGML_NATIVE OFF)              # upstream refuses it beside BACKEND_DL; engines get their flags from Options.cmake
 set(LLAMA_ALL_WARNINGS OFF)       # warnings are for our own code
 set(GGML_RPC_RDMA OFF)            # links libibverbs if the build machine happens to have it

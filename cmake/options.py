@@ -25,6 +25,7 @@ else:
 from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
+ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
 CPU_CHOICES = ("native", "baseline")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
@@ -33,6 +34,7 @@ OUR_DEFAULTS = {
     "LLAMASMITH_EXTRA_PATCHES": "",
     "LLAMASMITH_SKIP_PATCHES": "",
     "LLAMASMITH_TOOLS": "OFF",
+    "LLAMASMITH_UPSTREAM_TESTS": "OFF",
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
 
@@ -70,15 +72,15 @@ DECIDED = {
     "GGML_BACKEND_DIR": ("", "engines are found relative to the package"),
     "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
     "GGML_CPU": ("ON", "choose engines with LLAMASMITH_ENGINES"),
-    "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=patched;upstream;upstream-openmp"),
-    "GGML_BUILD_TESTS": ("OFF", "upstream's tests are not part of the package"),
+    "GGML_OPENMP": (None, "OpenMP is an engine: choose with LLAMASMITH_ENGINES=upstream-openmp or patched-openmp"),
+    "GGML_BUILD_TESTS": ("OFF", "set LLAMASMITH_UPSTREAM_TESTS=ON to build upstream's tests of the CPU backend"),
     "GGML_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
     "GGML_ALL_WARNINGS": ("OFF", "warnings are for our own code"),
     "GGML_CPU_ALL_VARIANTS": ("OFF", "this version builds for one CPU: LLAMASMITH_CPU=native or baseline"),
     "LLAMA_BUILD_COMMON": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_TOOLS": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_SERVER": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's llama-server"),
-    "LLAMA_BUILD_TESTS": ("OFF", "upstream's tests are not part of the package"),
+    "LLAMA_BUILD_TESTS": ("OFF", "set LLAMASMITH_UPSTREAM_TESTS=ON to build upstream's tests of the CPU backend"),
     "LLAMA_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
     "LLAMA_BUILD_APP": ("OFF", "upstream's app is not part of the package"),
     "LLAMA_BUILD_UI": ("OFF", "upstream's web pages are not part of the package"),
@@ -230,18 +232,19 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
         raise BuildError("LLAMASMITH_CPU=dispatch is not built by this version. Allowed: native, baseline.")
     if len(check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)) > 1:
         raise BuildError(f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: {' or '.join(CPU_CHOICES)}.")
-    if truth(values["LLAMASMITH_TOOLS"]) not in {"ON", "OFF"}:
-        raise BuildError(f"LLAMASMITH_TOOLS is {values['LLAMASMITH_TOOLS']!r}. Allowed: ON, OFF.")
+    for switch in ("LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
+        if truth(values[switch]) not in {"ON", "OFF"}:
+            raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
     backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
-    engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], DEFAULT_ENGINES)
+    engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
 
     left_out = {}
-    if "upstream-openmp" in engines and not has_openmp:
+    for engine in [name for name in engines if name.endswith("-openmp") and not has_openmp]:
         why = "the compiler has no OpenMP (for GCC and Clang on Debian: apt install libgomp1 or libomp-dev)"
         if "LLAMASMITH_ENGINES" in requested:
-            raise BuildError(f"LLAMASMITH_ENGINES asks for upstream-openmp, but {why}.")
-        engines.remove("upstream-openmp")
-        left_out["upstream-openmp"] = why
+            raise BuildError(f"LLAMASMITH_ENGINES asks for {engine}, but {why}.")
+        engines.remove(engine)
+        left_out[engine] = why
 
     choice = Choice(requested, engines, left_out, backends, cpu)
     for entry in entries:

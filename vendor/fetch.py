@@ -267,7 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--from", dest="directory", type=Path, help="take it from this directory and nowhere else")
     parser.add_argument("--git", metavar="URL", help="take it from this git repository and nowhere else")
-    parser.add_argument("--dest", type=Path, default=HERE / "llama.cpp", help="default: vendor/llama.cpp")
+    parser.add_argument("--dest", type=Path, help="default: vendor/llama.cpp, for tests build/upstream-tests/source")
+    parser.add_argument("--tests", action="store_true", help="not that tree, but upstream's tests that go with it")
     parser.add_argument("--pin", type=Path, default=HERE / "UPSTREAM.toml", help="default: vendor/UPSTREAM.toml")
     parser.add_argument("--check", action="store_true", help="hash every file of what is there, fetch nothing")
     parser.add_argument("--force", action="store_true", help="replace a tree that is not the pinned one")
@@ -278,6 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.quiet:
             print(f"llamasmith: {line}", flush=True)
 
+    if options.dest is None:
+        options.dest = HERE.parent / "build" / "upstream-tests" / "source" if options.tests else HERE / "llama.cpp"
+    options.dest = options.dest.absolute()  # carriers run in other folders
     directory, git = options.directory, options.git
     if directory is None and git is None:  # the command line names a carrier before the environment does
         if folder := os.environ.get("LLAMASMITH_LLAMA_CPP_DIR"):
@@ -285,10 +289,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             git = os.environ.get("LLAMASMITH_LLAMA_CPP_GIT") or None
     try:
-        pin = load_pin(options.pin)
+        pin = load_pin(options.pin, tests=options.tests)
         if options.check:
             if not options.dest.is_dir():
-                raise VendorError(f"{options.dest} does not exist; fetch it with: python vendor/fetch.py")
+                words = "python vendor/fetch.py --tests" if options.tests else "python vendor/fetch.py"
+                raise VendorError(f"{options.dest} does not exist; fetch it with: {words}")
             if wrong := verify(options.dest, pin, stamped=False):
                 raise refusal(options.dest, pin, wrong)
             say(f"{options.dest} is llama.cpp {pin.commit[:9]} ({pin.files} files, verified)")

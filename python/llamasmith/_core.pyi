@@ -18,6 +18,8 @@ class CounterValues(TypedDict):
     yields: int
     parks: int
     wait_ns: int
+    taken: int
+    n_active: int
 
 class GenerationState(TypedDict):
     tokens: tuple[int, ...]
@@ -74,7 +76,7 @@ class Model:
 
 class ThreadPool:
     def __init__(
-        self, n_threads: int, *, wait: str, poll: int, cpus: Sequence[int], strict: bool, priority: str
+        self, n_threads: int, *, wait: str, poll: int, cpus: Sequence[int], strict: bool, priority: str, n_cpus: int
     ) -> None: ...
     @property
     def n_threads(self) -> int: ...

@@ -23,6 +23,7 @@ _DESCRIPTIONS = {
     "patched": "our patch series, own thread pool, wait policy chosen at run time",
     "upstream": "pristine llama.cpp, own thread pool",
     "upstream-openmp": "pristine llama.cpp, OpenMP: what it builds by default",
+    "patched-openmp": "our patch series, OpenMP: no wait policies; built on request",
 }
 
 

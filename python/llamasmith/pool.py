@@ -63,6 +63,10 @@ class PoolCounters:
     """Times that a thread slept in the kernel, at barriers and between graphs."""
     wait_ns: int
     """Nanoseconds spent waiting at barriers."""
+    taken: int
+    """Pieces of work done for a thread that was late; ``adaptive`` alone."""
+    n_active: int
+    """Threads, at most, that work on a graph just now; ``adaptive`` alone, else 0."""
 
 
 class ThreadPool(Closing):
@@ -73,8 +77,8 @@ class ThreadPool(Closing):
         cpus: logical CPUs that the threads may run on: ints, or a list like ``0-3,8``. By default the system decides.
         priority: ``low`` (gives way to other programs), ``normal``, or real-time ``medium``, ``high``, ``realtime``,
             for which rights are needed, and which keep other programs from running.
-        wait: how a thread waits: ``spin``, ``yield`` or ``park``; engine ``patched`` only. By default the
-            environment's ``LLAMASMITH_WAIT``, else ``spin``.
+        wait: how a thread waits: ``adaptive``, ``spin``, ``yield`` or ``park``; engine ``patched`` only. By default
+            the environment's ``LLAMASMITH_WAIT``, else ``adaptive``.
         strict: each thread is bound to a CPU of its own: to the first of `cpus`, by default to those of the budget
             (a core for each, on as few NUMA nodes as can be). Else all threads may run on all of `cpus`.
         poll: how long workers look for the next graph before they sleep: 0 (not at all) to 100, upstream's unit.
@@ -123,11 +127,12 @@ class ThreadPool(Closing):
             cpus=ids or (),
             strict=strict,
             priority=self._priority,
+            n_cpus=budget.most,
         )
         self._n_threads = count
         if ids is not None and cpus is not None:
             budget = replace(budget, reasons=(f"cpus names {cpu_text(ids)}", *budget.reasons[1:]))
-        warn_of_too_many(count, budget, ", or wait='park'" if self.wait == "spin" else "")
+        warn_of_too_many(count, budget, ", or wait='adaptive'" if self.wait in {"spin", "yield"} else "")
 
     @property
     def n_threads(self) -> int:

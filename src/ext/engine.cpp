@@ -59,6 +59,7 @@ const Engine & load_engine(const std::string & path) {
     find(reg, SMITH_PROC_SET_WAIT, found.set_wait);
     find(reg, SMITH_PROC_GET_WAIT, found.get_wait);
     find(reg, SMITH_PROC_COUNTERS, found.counters);
+    find(reg, SMITH_PROC_SET_CPUS, found.set_cpus);
     found.features = read_features(reg);
     for (const std::string & feature : found.features) {
         found.openmp = found.openmp || feature == "OPENMP";

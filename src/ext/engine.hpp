@@ -24,6 +24,7 @@ struct Engine {
     smith_threadpool_set_wait_t       set_wait          = nullptr;
     smith_threadpool_get_wait_t       get_wait          = nullptr;
     smith_threadpool_counters_t       counters          = nullptr;
+    smith_threadpool_set_cpus_t       set_cpus          = nullptr;
 
     std::vector<std::string> features;  // instruction sets and build switches, as the engine tells them
 };

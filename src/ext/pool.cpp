@@ -89,7 +89,7 @@ Error cannot(const std::string & what) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll, const Placement & placement)
+ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll, const Placement & placement, int n_cpus)
     : n_threads_(n_threads), made_by_(getpid()), placement_(placement) {
     if (n_threads < 1 || n_threads > GGML_MAX_N_THREADS) {
         throw Error("InvalidOption", "n_threads is " + std::to_string(n_threads) + ". Allowed: 1 to " +
@@ -110,6 +110,9 @@ ThreadPool::ThreadPool(int n_threads, const std::string & wait, int poll, const 
     }
     if (policy >= 0) {
         engine().set_wait(pool_, policy);
+    }
+    if (engine().set_cpus != nullptr) {
+        engine().set_cpus(pool_, n_cpus);
     }
 }
 

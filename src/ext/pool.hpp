@@ -20,8 +20,9 @@ void need_threads(int n_threads);
 class ThreadPool {
   public:
     // `wait` is the name of a wait policy, or empty for the engine's default. `poll` is upstream's polling level
-    // between graphs, 0 (sleep at once) to 100. Throws InvalidOption or NotEnoughMemory.
-    ThreadPool(int n_threads, const std::string & wait, int poll, const Placement & placement);
+    // between graphs, 0 (sleep at once) to 100. `n_cpus` threads at most can run at once. Throws InvalidOption or
+    // NotEnoughMemory.
+    ThreadPool(int n_threads, const std::string & wait, int poll, const Placement & placement, int n_cpus);
     ~ThreadPool();
 
     ThreadPool(const ThreadPool &)             = delete;

@@ -15,6 +15,8 @@ static py::object counters(const PyThreadPool & self) {
     out["yields"]   = values.yields;
     out["parks"]    = values.parks;
     out["wait_ns"]  = values.wait_ns;
+    out["taken"]    = values.taken;
+    out["n_active"] = values.n_active;
     return out;
 }
 
@@ -24,12 +26,12 @@ void register_pool(py::module_ & m) {
         "Names of the priorities that a pool's threads may have.");
     py::class_<PyThreadPool>(m, "ThreadPool", "Compute threads that live between graphs.")
         .def(py::init([](int n_threads, const std::string & wait, int poll, const std::vector<int> & cpus, bool strict,
-                         const std::string & priority) {
+                         const std::string & priority, int n_cpus) {
                  const Placement placement{ cpus, strict, priority };
-                 return PyThreadPool{ smith::make_unlocked<ThreadPool>(n_threads, wait, poll, placement) };
+                 return PyThreadPool{ smith::make_unlocked<ThreadPool>(n_threads, wait, poll, placement, n_cpus) };
              }),
              py::arg("n_threads"), py::kw_only(), py::arg("wait"), py::arg("poll"), py::arg("cpus"), py::arg("strict"),
-             py::arg("priority"))
+             py::arg("priority"), py::arg("n_cpus"))
         .def_property_readonly("n_threads", [](const PyThreadPool & self) { return self.get().n_threads(); })
         .def_property(
             "wait", [](const PyThreadPool & self) { return self.get().wait(); },

@@ -22,15 +22,6 @@ struct smith_crew {
 };
 
 static struct smith_crew crews[MAX_CREWS];
-static atomic_int        budget;
-
-void smith_set_budget(int n_cpus) {
-    atomic_store_explicit(&budget, n_cpus > 0 ? n_cpus : 0, memory_order_relaxed);
-}
-
-int smith_get_budget(void) {
-    return atomic_load_explicit(&budget, memory_order_relaxed);
-}
 
 // The mask of the calling thread, which the workers have inherited. A program may change it at any time; to ask takes
 // less than a microsecond.
@@ -75,10 +66,7 @@ void smith_crew_leave(struct smith_crew * crew) {
     }
 }
 
-int smith_crew_begin(struct smith_crew * crew, int n_threads) {
-    if (n_threads == 1 && crew == NULL) {
-        return 1;
-    }
+int smith_crew_begin(struct smith_crew * crew, int n_threads, int n_cpus) {
     const uint64_t now      = smith_ticks();
     const uint64_t recent   = RECENT_US * smith_ticks_per_us();
     int            n_crews  = 1;
@@ -92,10 +80,8 @@ int smith_crew_begin(struct smith_crew * crew, int n_threads) {
             n_crews += atomic_load_explicit(&other->computing, memory_order_relaxed) || (seen > 0 && now - seen < recent);
         }
     }
-    const int known  = smith_get_budget();
-    const int mask   = n_cpus_allowed();
-    const int n_cpus = known > 0 && known < mask ? known : mask;
-    const int share  = n_cpus / n_crews > 0 ? n_cpus / n_crews : 1;
+    const int usable = n_cpus > 0 ? n_cpus : n_cpus_allowed();
+    const int share  = usable / n_crews > 0 ? usable / n_crews : 1;
     return n_threads < share ? n_threads : share;
 }
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "crew.h"
 #include "ggml-cpu.h"
 #include "wait.h"
 
@@ -38,12 +37,21 @@ static void counters(struct ggml_threadpool * threadpool, struct smith_counters 
                         ? atomic_load_explicit(&wait->steps.n_active, memory_order_relaxed) : 0;
 }
 
+static void set_cpus(struct ggml_threadpool * threadpool, int n_cpus) {
+    atomic_store_explicit(&ggml_threadpool_smith_wait(threadpool)->n_cpus, n_cpus, memory_order_relaxed);
+}
+
 // POSIX promises that a function's address survives the way through void *; ISO C does not, hence the union.
 #define AS_POINTER(type, function) (((union { type f; void * p; }) { .f = (function) }).p)
 
 typedef void (*on_pool_t)(struct ggml_threadpool * threadpool);
 
 void * smith_get_proc_address(const char * name) {
+#ifdef GGML_USE_OPENMP
+    // The threads are OpenMP's, and so is how they wait: none of this would have an effect.
+    (void) name;
+    return NULL;
+#endif
     if (strcmp(name, SMITH_PROC_SET_WAIT) == 0) {
         return AS_POINTER(smith_threadpool_set_wait_t, set_wait);
     }
@@ -53,8 +61,8 @@ void * smith_get_proc_address(const char * name) {
     if (strcmp(name, SMITH_PROC_COUNTERS) == 0) {
         return AS_POINTER(smith_threadpool_counters_t, counters);
     }
-    if (strcmp(name, SMITH_PROC_BUDGET) == 0) {
-        return AS_POINTER(smith_set_budget_t, smith_set_budget);
+    if (strcmp(name, SMITH_PROC_SET_CPUS) == 0) {
+        return AS_POINTER(smith_threadpool_set_cpus_t, set_cpus);
     }
     // upstream has these two, but leaves them out of its own table
     if (strcmp(name, "ggml_threadpool_pause") == 0) {

@@ -34,11 +34,12 @@ struct smith_counters {
 #define SMITH_PROC_SET_WAIT "smith_threadpool_set_wait"
 #define SMITH_PROC_GET_WAIT "smith_threadpool_get_wait"
 #define SMITH_PROC_COUNTERS "smith_threadpool_counters"
-#define SMITH_PROC_BUDGET   "smith_set_budget"
+#define SMITH_PROC_SET_CPUS "smith_threadpool_set_cpus"
 typedef int  (*smith_threadpool_set_wait_t)(struct ggml_threadpool * threadpool, int policy);
 typedef int  (*smith_threadpool_get_wait_t)(struct ggml_threadpool * threadpool);
 typedef void (*smith_threadpool_counters_t)(struct ggml_threadpool * threadpool, struct smith_counters * out);
-typedef void (*smith_set_budget_t)(int n_cpus); // CPUs that this process may really use; 0: as the system tells
+// CPUs that the threads may really use, by the caller's knowledge of masks and quotas; 0: those of the calling thread.
+typedef void (*smith_threadpool_set_cpus_t)(struct ggml_threadpool * threadpool, int n_cpus);
 
 // The policies' names, as users write them; -1 for an unknown name.
 const char * smith_wait_name(int policy);

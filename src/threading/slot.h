@@ -30,7 +30,8 @@ struct smith_slot {
 
     // On a line of its own, since any thread may claim the piece of this number, or wake this thread.
     _Alignas(SMITH_CACHE_LINE) atomic_uint_fast64_t claimed; // the last step whose piece of this number was claimed
-    atomic_int asleep;                                       // enum smith_sleep
+    atomic_int  asleep; // enum smith_sleep
+    atomic_bool absent; // it was late, or sleeps: others need not wait for it until it is seen again
 };
 
 // The slot of the calling thread in the pool whose graph it computes.

@@ -13,14 +13,21 @@
 //
 // A thread that has a CPU starts on its piece within a few hundred nanoseconds of the step's publication; after that
 // its piece is fair game. To take a piece in vain costs nothing but sharing, so this is short.
-#define TAKE_AFTER_NS 1000u
+#define TAKE_AFTER_NS 20000u
 // Nodes of a generated token take some ten microseconds: while all threads run, nobody waits longer for a piece.
-#define SPIN_NS 50000u
+#define SPIN_NS 100000u
 // With nobody else to run, sched_yield() is a slow pause; with somebody, it is a good deed, but one that can cost a time slice.
-#define YIELD_NS 200000u
+#define YIELD_NS 300000u
+// Looks at the step, with a pause after each, between two looks at the clock and at the others.
+#define LOOKS 8
 // Between two graphs: sampling a token takes about so long.
-#define IDLE_SPIN_NS 200000u
+#define IDLE_SPIN_NS 1000000u
 
+static uint64_t X(const char * n, uint64_t d) { const char * e = getenv(n); return e ? strtoull(e, 0, 10) : d; }
+static uint64_t x_spin, x_yield, x_take, x_idle, x_rest;
+__attribute__((constructor)) static void xinit(void) {
+    x_spin = X("XSPIN", SPIN_NS); x_yield = X("XYIELD", YIELD_NS); x_take = X("XTAKE", TAKE_AFTER_NS); x_idle = X("XIDLE", IDLE_SPIN_NS); x_rest = X("XREST", 0);
+}
 // -- what is to be done, in one word: node + 1 (0: no graph) | pieces | phase | gather
 
 static uint64_t pack(int node, int n_pieces, int phase, bool gather) {
@@ -83,6 +90,7 @@ static void sleep_until_woken(struct smith_wait * wait, int ith, uint64_t step) 
     struct smith_slot *  slot  = &wait->slots[ith];
     const bool           naps  = is_active(steps, ith);
     const int            sleep = naps ? SMITH_NAPS : SMITH_SLEEPS;
+    atomic_store_explicit(&slot->absent, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&steps->n_asleep, naps, memory_order_seq_cst);
     atomic_store_explicit(&slot->asleep, sleep, memory_order_seq_cst);
     const bool nothing_new = naps ? atomic_load_explicit(&steps->step, memory_order_seq_cst) == step : !is_active(steps, ith);
@@ -211,6 +219,9 @@ static bool claim(struct smith_wait * wait, uint64_t step, int piece) {
 static void compute_own(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
                         uint64_t what) {
     const int n_active = atomic_load_explicit(&wait->steps.n_active, memory_order_relaxed);
+    if (atomic_load_explicit(&smith_self->absent, memory_order_relaxed)) {
+        atomic_store_explicit(&smith_self->absent, false, memory_order_relaxed);
+    }
     for (int piece = ith; piece < pieces_of(what); piece += n_active) {
         if (claim(wait, step, piece)) {
             compute_piece(threadpool, wait, step, what, piece);
@@ -218,13 +229,16 @@ static void compute_own(struct ggml_threadpool * threadpool, struct smith_wait *
     }
 }
 
-// A piece of a thread that is late. Not where all must arrive.
+// A piece of a thread that is absent, or of any that has not begun although `all_late`. Not where all must arrive.
 static bool compute_late(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
-                         uint64_t what) {
+                         uint64_t what, bool all_late) {
+    const int n_active = atomic_load_explicit(&wait->steps.n_active, memory_order_relaxed);
     const int n_pieces = pieces_of(what);
     for (int i = 1; i < n_pieces && !gathers(what); i++) {
-        const int piece = (ith + i) % n_pieces;
-        if (claim(wait, step, piece)) {
+        const int           piece = (ith + i) % n_pieces;
+        struct smith_slot * owner = &wait->slots[piece % n_active];
+        if ((all_late || atomic_load_explicit(&owner->absent, memory_order_relaxed)) && claim(wait, step, piece)) {
+            atomic_store_explicit(&owner->absent, true, memory_order_relaxed);
             smith_count(&smith_self->taken, 1);
             compute_piece(threadpool, wait, step, what, piece);
             return true;
@@ -243,27 +257,29 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
     const bool           active   = is_active(steps, ith);
     const uint64_t       per_us   = smith_ticks_per_us();
     const uint64_t       start    = smith_ticks();
-    const uint64_t       take     = TAKE_AFTER_NS * per_us / 1000;
-    const uint64_t       spin     = (in_graph ? SPIN_NS : steps->idle_spin ? IDLE_SPIN_NS : 0) * per_us / 1000;
-    const uint64_t       yield    = in_graph ? YIELD_NS * per_us / 1000 : spin;
+    const uint64_t       take     = x_take * per_us / 1000;
+    const uint64_t       spin     = (in_graph ? x_spin : steps->idle_spin ? x_idle : 0) * per_us / 1000;
+    const uint64_t       yield    = in_graph ? x_yield * per_us / 1000 : spin;
     uint64_t             spins    = 0;
     uint64_t             waited   = 0;
     while (atomic_load_explicit(&steps->step, memory_order_relaxed) == step) {
-        waited = smith_ticks() - start;
-        if (in_graph && active && waited > take && compute_late(threadpool, wait, ith, step, what)) {
-            return;
-        }
-        if (!in_graph && must_leave(steps)) {
-            break;
-        }
         if (active && waited < spin) {
-            smith_relax();
-            spins++;
+            for (int i = 0; i < LOOKS && atomic_load_explicit(&steps->step, memory_order_relaxed) == step; i++) {
+                smith_relax();
+                spins++;
+            }
         } else if (active && waited < yield) {
             sched_yield();
             smith_count(&smith_self->yields, 1);
         } else {
             sleep_until_woken(wait, ith, step);
+        }
+        waited = smith_ticks() - start;
+        if (in_graph && active && compute_late(threadpool, wait, ith, step, what, waited > take)) {
+            return;
+        }
+        if (!in_graph && must_leave(steps)) {
+            break;
         }
     }
     smith_count(&smith_self->spins, spins);
@@ -291,7 +307,7 @@ bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait 
     steps->n_nodes             = n_nodes;
     atomic_store_explicit(&steps->abort, false, memory_order_relaxed);
     atomic_store_explicit(&steps->idle_spin, poll > 0, memory_order_relaxed);
-    set_active(wait, smith_crew_begin(wait->crew, nth));
+    set_active(wait, smith_crew_begin(wait->crew, nth, atomic_load_explicit(&wait->n_cpus, memory_order_relaxed)));
 
     uint64_t what;
     uint64_t step = look(steps, &what);

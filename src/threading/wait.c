@@ -42,6 +42,7 @@ void smith_wait_init(struct smith_wait * wait, int n_threads) {
     const size_t size = sizeof(struct smith_slot) * (size_t) n_threads;
     atomic_init(&wait->policy, default_policy());
     atomic_init(&wait->n_parked, 0);
+    atomic_init(&wait->n_cpus, 0);
     wait->n_threads = n_threads;
     wait->slots     = aligned_alloc(SMITH_CACHE_LINE, size); // a multiple of the alignment, by the slot's alignment
     if (wait->slots == NULL) {

@@ -20,6 +20,7 @@ struct smith_wait {
     _Alignas(SMITH_CACHE_LINE) atomic_int policy; // enum smith_wait_policy
     atomic_int          n_parked; // threads asleep in smith_park(), or about to be
     int                 n_threads;
+    atomic_int          n_cpus;   // that the threads may really use; 0: those of the calling thread
     struct smith_slot * slots;    // one per thread
     struct smith_crew * crew;     // this pool among the others of the process
     struct smith_steps  steps;

@@ -66,9 +66,9 @@ def record_of(build: Path) -> dict[str, Any]:
     return record
 
 
-def engine_is_told(build: Path, name: str) -> list[str]:
-    """The values of a definition in the sub-build of the engine `patched`."""
-    (cache,) = build.glob("engine-patched-prefix/tmp/*-cache-*.cmake")
+def engine_is_told(build: Path, name: str, engine: str = "patched") -> list[str]:
+    """The values of a definition in the sub-build of an engine."""
+    (cache,) = build.glob(f"engine-{engine}-prefix/tmp/*-cache-*.cmake")
     return re.findall(rf'set\({name} "(.*?)" CACHE', cache.read_text(encoding="utf-8"))
 
 
@@ -111,6 +111,36 @@ def test_a_second_configure_step_keeps_what_was_asked_for(
         assert engine_is_told(build, "ENGINE_THREADING_DIR") == [str(unpacked / "src" / "threading")]
     written = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*")} - {str(path) for path in before}
     assert written <= {"vendor/.lock", "vendor/llama.cpp/.llamasmith-verified"}  # no step writes into the sources
+
+
+@pytest.mark.compile
+def test_our_series_with_openmp(configure: Callable[..., Any], unpacked: Path, tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    done = configure(unpacked, build, "LLAMASMITH_ENGINES=patched;patched-openmp")
+    if "the compiler has no OpenMP" in done.stderr:
+        pytest.skip("the compiler has no OpenMP")
+    assert done.returncode == 0, done.stderr
+    for engine, openmp in (("patched", "OFF"), ("patched-openmp", "ON")):
+        assert engine_is_told(build, "GGML_OPENMP", engine) == [openmp]
+        assert engine_is_told(build, "ENGINE_THREADING_DIR", engine) == [str(unpacked / "src" / "threading")]
+        assert engine_is_told(build, "ENGINE_GGML_DIR", engine) == [str(build / "patched" / "llama.cpp" / "ggml")]
+
+
+@pytest.mark.compile
+def test_upstreams_tests_that_nobody_delivers_stop_the_configure_step(
+    configure: Callable[..., Any], unpacked: Path, tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    done = configure(unpacked, build, "LLAMASMITH_UPSTREAM_TESTS=ON")  # offline, and the source distribution lacks them
+    assert done.returncode != 0
+    assert "upstream's tests cannot be delivered" in done.stderr
+    done = configure(
+        unpacked, build, f"LLAMASMITH_LLAMA_CPP_DIR={unpacked}/vendor/llama.cpp", "LLAMASMITH_UPSTREAM_TESTS=1"
+    )
+    assert "tests/test-barrier.cpp: missing" in done.stderr
+    done = configure(unpacked, build)
+    assert done.returncode == 0, done.stderr
+    assert record_of(build)["requested"] == {}
 
 
 @pytest.mark.compile
@@ -162,7 +192,10 @@ def test_a_users_own_build(unpacked: Path, extra_patch: Path, tiny_path: Path, t
     facts = json.loads(used.stdout)
     assert facts["file"].startswith(str(target))
     subject = HEADER.splitlines()[0].removeprefix("Subject: ")
-    assert facts["patches"] == [["my-feature.patch", "extra", subject, "cpu-engine"]]
+    series = (unpacked / "patches" / "series").read_text(encoding="utf-8").splitlines()
+    kept = [name for name in series if name and not name.startswith("#") and name != f"{SKIPPED}.patch"]
+    assert facts["patches"][-1] == ["my-feature.patch", "extra", subject, "cpu-engine"]
+    assert [name for name, *_ in facts["patches"]] == [*kept, "my-feature.patch"]
     assert (facts["skipped"], facts["engines"]) == ([f"{SKIPPED}.patch"], ["patched"])
     assert facts["requested"] == wishes
     assert "SMITH_TEST" in facts["features"]

@@ -122,6 +122,31 @@ def test_a_second_fetch_does_nothing(tree, pin, dest):
     assert {path: path.stat().st_mtime_ns for path in dest.rglob("*")} == before
 
 
+def test_upstreams_tests_have_a_pin_of_their_own(tree, pin, tmp_path, monkeypatch, capsys):
+    (tree / "tests").mkdir()
+    (tree / "tests" / "test-a.cpp").write_text("int main() {}\n")
+    subset = ["tests/test-a.cpp"]
+    listing = tree_listing(tree, subset)
+    with pin.path.open("a") as file:
+        file.write(f'[tests]\nsubset = {subset!r}\ntree_digest = "{digest_of(listing)}"\n[tests.parts]\n')
+        file.write(f'"{subset[0]}" = {{ files = 1, digest = "{digest_of(listing)}" }}\n')
+    monkeypatch.chdir(tmp_path)  # the destination is relative
+    words = ["--tests", "--pin", str(pin.path), "--from", str(tree), "--dest", "there"]
+    assert fetch.main(words) == 0
+    assert found(tmp_path / "there") == {subset[0]: b"int main() {}\n"}
+    (tmp_path / "there" / subset[0]).write_text("int main() { return 0; }\n")
+    assert fetch.main(words) == 1
+    assert "tests/test-a.cpp: 1 files, but at least one has another content" in capsys.readouterr().err
+
+
+def test_a_relative_destination_reaches_every_carrier(index, tmp_path, pip_settings, monkeypatch):
+    folder, path = index
+    pip_settings(folder)
+    monkeypatch.chdir(tmp_path)
+    assert fetch.main(["--pin", str(path), "--dest", "there"]) == 0
+    assert found(tmp_path / "there") == TREE
+
+
 def test_an_empty_folder_is_no_tree(tree, pin, dest):
     dest.mkdir()
     assert fetch.deliver(pin, dest, directory=tree)
@@ -548,6 +573,10 @@ def test_our_pin_is_in_order():
     assert len(pin.commit) == 40
     assert set(pin.parts) == set(pin.subset)
     assert [carrier["kind"] for carrier in pin.carriers] == ["index", "git"]
+    tests = load_pin(ROOT / "vendor" / "UPSTREAM.toml", tests=True)
+    names = {f"tests/test-{name}.cpp" for name in ("barrier", "thread-safety", "backend-ops")}
+    assert set(tests.parts) == set(tests.subset) == names
+    assert (tests.commit, tests.carriers) == (pin.commit, pin.carriers)
 
 
 @pytest.mark.network

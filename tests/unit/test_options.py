@@ -79,7 +79,9 @@ def test_nothing_asked_for() -> None:
         ("GGML_OPENMP=OFF", "OpenMP is an engine"),
         ("GGML_CPU=OFF", "choose engines with LLAMASMITH_ENGINES"),
         ("GGML_STATIC=TRUE", "cannot be linked statically"),
-        ("GGML_BUILD_TESTS=ON", "not part of the package"),
+        ("GGML_BUILD_TESTS=ON", "set LLAMASMITH_UPSTREAM_TESTS=ON"),
+        ("LLAMA_BUILD_TESTS=ON", "set LLAMASMITH_UPSTREAM_TESTS=ON"),
+        ("LLAMA_BUILD_EXAMPLES=ON", "not part of the package"),
         ("LLAMA_BUILD_SERVER=ON", "set LLAMASMITH_TOOLS=ON"),
         ("LLAMA_FATAL_WARNINGS=ON", "llamasmith decides how libllama is built"),
         ("LLAMASMITH_ENGINES=patchd", r"names 'patchd', which does not exist\. Did you mean patched"),
@@ -89,6 +91,7 @@ def test_nothing_asked_for() -> None:
         ("LLAMASMITH_CPU=nativ", "Did you mean native"),
         ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: native or baseline"),
         ("LLAMASMITH_TOOLS=llama-bench", r"LLAMASMITH_TOOLS is 'llama-bench'\. Allowed: ON, OFF"),
+        ("LLAMASMITH_UPSTREAM_TESTS=barrier", r"LLAMASMITH_UPSTREAM_TESTS is 'barrier'\. Allowed: ON, OFF"),
     ],
 )
 def test_what_is_not_understood_or_has_no_effect_is_refused(word: str, message: str) -> None:
@@ -111,6 +114,11 @@ def test_other_options_reach_the_engines() -> None:
     assert options.isa_flags(choice) == ["-msse4.2", "-mavx2"]
 
 
+def test_our_series_with_openmp_is_built_on_request_only() -> None:
+    assert "patched-openmp" not in choose().engines
+    assert choose("LLAMASMITH_ENGINES=patched,patched-openmp").engines == ["patched", "patched-openmp"]
+
+
 @pytest.mark.parametrize("given", ["upstream;patched", "upstream,patched;upstream"])
 def test_engines_in_the_order_of_the_user(given: str) -> None:
     assert choose(f"LLAMASMITH_ENGINES={given}").engines == ["upstream", "patched"]
@@ -127,6 +135,8 @@ def test_missing_openmp_is_left_out_unless_it_was_asked_for() -> None:
     assert "the compiler has no OpenMP" in choice.left_out["upstream-openmp"]
     with pytest.raises(BuildError, match="asks for upstream-openmp, but the compiler has no OpenMP"):
         choose("LLAMASMITH_ENGINES=patched;upstream-openmp", has_openmp=False)
+    with pytest.raises(BuildError, match="asks for patched-openmp, but the compiler has no OpenMP"):
+        choose("LLAMASMITH_ENGINES=patched-openmp", has_openmp=False)
     assert choose("LLAMASMITH_ENGINES=patched", has_openmp=False).left_out == {}
 
 

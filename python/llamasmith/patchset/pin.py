@@ -80,10 +80,12 @@ class Pin:
         raise VendorError(f"{self.path} names no carrier of kind {kind!r}")
 
 
-def load_pin(path: Path) -> Pin:
-    """Read ``UPSTREAM.toml``."""
+def load_pin(path: Path, *, tests: bool = False) -> Pin:
+    """Read ``UPSTREAM.toml``; with ``tests`` the pin is that of upstream's own tests, of the same commit."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+        if tests:
+            data |= data["tests"]
         return Pin(
             commit=data["commit"],
             date=str(data["date"]),

@@ -37,6 +37,9 @@ class Budget:
     """CPUs' worth of time that the cgroups allow; None without a limit."""
     nodes: tuple[Node, ...] = ()
     """The NUMA nodes of `cpus`, in the same order; empty where the machine tells of none."""
+    most: int = 0
+    """Threads that can run at once at all: with SMT siblings and efficiency cores, but within the quota. However many
+    threads a pool has, under the wait policy ``adaptive`` no more than these work."""
 
 
 def thread_budget(root: str | os.PathLike[str] = "/", affinity: Collection[int] | None = None) -> Budget:
@@ -71,17 +74,17 @@ def thread_budget(root: str | os.PathLike[str] = "/", affinity: Collection[int] 
     known = [cpu for node in nodes for cpu in node.cpus]
     cpus = (*known, *sorted(set(fast).difference(known)))
     limit = min(cpu_limits(base), default=None)
-    allowed, quota = len(cpus), None
+    allowed, quota, most = len(cpus), None, len(mask)
     if limit is not None:
         quota, file = limit
         whole = max(1, math.floor(quota))
-        allowed = min(whole, len(cpus))
+        allowed, most = min(whole, len(cpus)), min(whole, len(mask))
         change = "" if quota == whole else f", rounded {'down' if quota > whole else 'up'} to {whole}"
         plural = "CPU" if quota == 1 else "CPUs"
         reasons.append(f"cgroup quota of {quota:.4g} {plural} (/{file.relative_to(base).as_posix()}){change}")
     if len(nodes) > 1:
         reasons.append(_about_nodes(nodes, allowed))
-    return Budget(allowed, tuple(reasons), cpus, quota, nodes)
+    return Budget(allowed, tuple(reasons), cpus, quota, nodes, most)
 
 
 def _affinity() -> Collection[int]:

@@ -1,0 +1,15 @@
+# Our code in ggml's CPU backend. The one list of its files: cmake/engine and tests/native compile them.
+function(llamasmith_add_threading target)
+    set(dir "${CMAKE_CURRENT_FUNCTION_LIST_DIR}")
+    cmake_path(GET dir PARENT_PATH include)
+    target_include_directories(${target} PRIVATE "${include}")
+    target_sources(${target} PRIVATE
+        "${dir}/clock.c"
+        "${dir}/crew.c"
+        "${dir}/names.c"
+        "${dir}/nodes.c"
+        "${dir}/park.c"
+        "${dir}/proc.c"
+        "${dir}/steps.c"
+        "${dir}/wait.c")
+endfunction()
