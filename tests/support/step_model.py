@@ -1,7 +1,7 @@
 """The protocol of src/threading/steps.c at the level of its atomic operations, function by function, for model_checker.
 
-Left out is what takes no part in it: computing itself, counters, and spinning and yielding. A thread that spins is one
-that the scheduler does not run: it may go on when something has changed, or stop spinning and sleep.
+Left out is what takes no part in it: computing itself, counters, clocks, and spinning and yielding. A thread that
+spins is one that the scheduler does not run: it may go on when something has changed, or stop spinning and sleep.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ class Steps:
             ghost_last=0, ghost_what=NO_GRAPH, ghost_begun=0, ghost_ended=0,  # for the proof alone: pieces in bits
         )  # fmt: skip
         last = self.words.index["ghost_last"]
-        self.settled = lambda shared: (
-            shared[last] != 0
-        )  # the last graph has begun: `on` and `n_active` stay as they are
+        self.settled = lambda shared: shared[last] != 0  # `on` and `n_active` stay: the last graph has begun
         self.last_has_begun = Op("the last graph has begun", self.put_last, local=always)
         self.naps = [self.words.index[f"asleep{i}"] for i in range(n_threads)]
 
@@ -255,32 +253,40 @@ class Steps:
             if won:
                 yield from self.compute_piece(step, what, piece)
 
-    def gathers(self, what: int) -> bool:
-        return self.steps[what].gather
+    def look_for_late(self, ith: int, step: int, what: int, active: bool) -> Op:
+        """Whether the step is over; else what comes next: taking a piece of another, or sleeping.
 
-    def compute_late(self, ith: int, step: int, what: int) -> Thread:
-        n_pieces = self.steps[what].pieces
-        for i in range(1, 0 if self.gathers(what) else n_pieces):
-            won = yield from self.claim(step, (ith + i) % n_pieces)
-            if won:
-                yield from self.compute_piece(step, what, (ith + i) % n_pieces)
-                return True
-        return False
+        Whose pieces a thread takes, and when, is a matter of clocks: here of any other, at any time, or never.
+        """
+        now = self.words.index["step"]
+        late: list[int | None] = [None]
+        if active and self.takes_late and not self.steps[what].gather:
+            late += [piece for piece in range(self.steps[what].pieces) if piece != ith]
+
+        def apply(shared: Shared) -> Any:
+            return (((True, None), shared),) if shared[now] > step else [((False, piece), shared) for piece in late]
+
+        return Op("load step", apply, lambda shared: shared[now] > step)
 
     def wait_for_step(self, ith: int, step: int, what: int) -> Thread:
         active = yield from self.is_active(ith)
         while True:
-            over = yield self.words.has_come("step", step + 1)
+            over, piece = yield self.look_for_late(ith, step, what, active)
             if over:
                 return
-            if what != NO_GRAPH and active and self.takes_late:
-                computed = yield from self.compute_late(ith, step, what)
-                if computed:
+            if piece is not None:
+                won = yield from self.claim(step, piece)
+                if won:
+                    yield from self.compute_piece(step, what, piece)
                     return
+                del over, piece, won
+                continue
             if what == NO_GRAPH:
                 leave = yield from self.must_leave()
                 if leave:
                     return
+                del leave
+            del over, piece
             yield from self.sleep_until_woken(ith, step)
 
     def set_active(self, n_active: int) -> Thread:
