@@ -20,7 +20,8 @@
 struct ggml_tensor {
     enum smith_manner manner;
     bool              bordered;
-    int               nth;
+    int               n_prepared; // pieces of each half
+    int               n_produced;
     int               prepared[MAX_THREADS];
     int               produced[MAX_THREADS];
 };
@@ -118,7 +119,7 @@ int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int node_n, int ith
     struct ggml_tensor * node  = &pool->nodes[node_n];
     const int            graph = pool->graph;
     for (int i = node_n - 1; i >= 0 && pool->nodes[i].manner != SMITH_SKIP; i--) {
-        all_done(pool->nodes[i].produced, pool->nodes[i].nth, graph, "a node began before the one before it had ended");
+        all_done(pool->nodes[i].produced, pool->nodes[i].n_produced, graph, "a node began before the one before it had ended");
         break;
     }
     check(node->manner != SMITH_SKIP, "a node without work was computed");
@@ -126,22 +127,25 @@ int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int node_n, int ith
         once(&node->prepared[ith], graph);
         lose_the_cpu();
         if (ith == 0) {
-            node->nth = nth;
+            node->n_prepared = nth;
             ggml_threadpool_chunk_set(pool, nth);
         }
     }
     if (node->manner == SMITH_GATHER) {
         ggml_barrier(pool);
-        all_done(node->prepared, nth, graph, "the barrier in an operation let a thread pass too early");
+        all_done(node->prepared, node->n_prepared, graph, "the barrier in an operation let a thread pass too early");
         ggml_barrier(pool);
     } else if (node->bordered) {
         if (!smith_border(pool)) {
             return 1;
         }
-        all_done(node->prepared, nth, graph, "a piece passed the border before all had prepared");
+        all_done(node->prepared, node->n_prepared, graph, "a piece passed the border before all had prepared");
         check(atomic_fetch_add(&pool->current_chunk, 1) >= nth, "the chunks were not set");
     }
     lose_the_cpu();
+    if (ith == 0) {
+        node->n_produced = nth;
+    }
     once(&node->produced[ith], graph);
     return 1;
 }
@@ -236,8 +240,8 @@ static void check_graph(const struct ggml_threadpool * pool, bool complete) {
         const bool ended = node->produced[0] == pool->graph;
         check(ended || !complete, "a node was left out");
         check(may_begin || !begun, "a node was left out in the middle");
-        all_done(node->prepared, begun ? node->nth : 0, pool->graph, "a piece was left out");
-        all_done(node->produced, ended ? node->nth : 0, pool->graph, "a piece was left out after its border");
+        all_done(node->prepared, begun ? node->n_prepared : 0, pool->graph, "a piece was left out");
+        all_done(node->produced, ended ? node->n_produced : 0, pool->graph, "a piece was left out after its border");
         may_begin = ended;
     }
     const struct smith_steps * steps = &pool->wait.steps;
