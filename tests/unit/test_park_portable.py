@@ -1,8 +1,13 @@
-"""src/threading with the kernel's futex and with the portable way of sleeping: no warnings, and no lost wake-up."""
+"""src/threading with the kernel's futex and with the portable way of sleeping: no warnings, and no lost wake-up.
+
+steps_stress.c computes graphs that are made up on the real steps.c; test_step_protocol.py explores what such a run only
+samples.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +15,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+STRESS = ROOT / "tests" / "support" / "steps_stress.c"
 THREADING = ROOT / "src" / "threading"
 GGML = ROOT / "vendor" / "llama.cpp" / "ggml" / "include"
 # The language of the engine: C11, and the names that upstream's build asks the C library for.
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-D_XOPEN_SOURCE=600", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src'}"]
+WITHOUT_EXCHANGE = "if (seen >= step) { return false; } sched_yield(); atomic_store(claimed, step); return true;"
 WAYS = [pytest.param([], id="normal"), pytest.param(["-DSMITH_PARK_PORTABLE"], id="portable")]
 
 pytestmark = [
@@ -28,7 +35,9 @@ PROGRAM = r"""
 #include <string.h>
 #include <unistd.h>
 
+#include "threading/nodes.h"
 #include "threading/park.h"
+#include "threading/steps.h"
 #include "threading/wait.h"
 
 #define TURNS    20000
@@ -109,6 +118,18 @@ static void * compute(void * second) {
     return NULL;
 }
 
+// -- what a graph by steps would call: there is none here
+
+static void use(int nothing, ...) { (void) nothing; }
+
+#define NEVER(...) { use(0, __VA_ARGS__); abort(); }
+enum smith_manner    smith_manner_of(const struct ggml_tensor * node) NEVER(node)
+struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * pool, int n) NEVER(pool, n)
+bool                 ggml_threadpool_smith_aborts(struct ggml_threadpool * pool) NEVER(pool)
+void                 ggml_threadpool_chunk_set(struct ggml_threadpool * pool, int value) NEVER(pool, value)
+void                 ggml_barrier(struct ggml_threadpool * pool) NEVER(pool)
+int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int n, int ith, int nth) NEVER(pool, n, ith, nth)
+
 static void both(void * (*function)(void *)) {
     static int second; // its address says: not the first
     pthread_t  other;
@@ -161,8 +182,8 @@ def compiled(words: list[object]) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("source", sorted(path.name for path in THREADING.glob("*.c")))
 def test_compiles_without_a_warning(source: str, way: list[str], tmp_path: Path) -> None:
-    if source == "proc.c" and not GGML.is_dir():
-        pytest.skip("proc.c needs ggml's headers; fetch them with: python vendor/fetch.py")
+    if source in ("nodes.c", "proc.c") and not GGML.is_dir():
+        pytest.skip(f"{source} needs ggml's headers; fetch them with: python vendor/fetch.py")
     compiled([*FLAGS, *way, f"-isystem{GGML}", "-c", THREADING / source, "-o", tmp_path / "out.o"])
 
 
@@ -173,12 +194,36 @@ def test_the_portable_way_is_iso_c(tmp_path: Path) -> None:
     assert b"syscall" not in symbols
 
 
+def sound(program: Path, environment: dict[str, str] | None = None) -> None:
+    env = {**os.environ, **(environment or {})}
+    done = subprocess.run([program], capture_output=True, text=True, env=env, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "sound\n")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_threads_sleep_and_are_woken(way: list[str], tmp_path: Path) -> None:
     program, main = tmp_path / "park", tmp_path / "main.c"
     main.write_text(PROGRAM, encoding="utf-8")
-    sources = [THREADING / name for name in ("names.c", "park.c", "wait.c")]
+    sources = [THREADING / name for name in ("clock.c", "crew.c", "names.c", "park.c", "steps.c", "wait.c")]
     compiled([*FLAGS, *way, "-O2", "-pthread", main, *sources, "-o", program])
-    env = {**os.environ, "LLAMASMITH_WAIT": "park"}
-    done = subprocess.run([program], capture_output=True, text=True, env=env, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (0, "sound\n")
+    sound(program, {"LLAMASMITH_WAIT": "park"})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_steps_compute_each_piece_once_and_in_order(way: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "steps"
+    sources = [THREADING / name for name in ("clock.c", "names.c", "park.c", "steps.c", "wait.c")]
+    compiled([*FLAGS, *way, "-O2", "-pthread", STRESS, *sources, "-o", program])
+    sound(program)
+
+
+def test_the_stress_finds_a_piece_that_two_threads_claim(tmp_path: Path) -> None:
+    program, steps = tmp_path / "steps", tmp_path / "steps.c"
+    right = (THREADING / "steps.c").read_text(encoding="utf-8")
+    wrong, n = re.subn(r"return seen < step && atomic_compare_exchange_strong.*?;", WITHOUT_EXCHANGE, right, flags=re.S)
+    assert n == 1
+    steps.write_text(wrong, encoding="utf-8")
+    sources = [steps, *(THREADING / name for name in ("clock.c", "names.c", "park.c", "wait.c"))]
+    compiled([*FLAGS, f"-I{THREADING}", "-O2", "-pthread", STRESS, *sources, "-o", program])
+    done = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stdout
