@@ -41,13 +41,14 @@ def test_the_list_of_experiments(stage: Stage) -> None:
 
 
 def test_an_experiment_runs_by_its_name(stage: Stage, model: Path, tmp_path: Path) -> None:
-    stage.rates |= dict.fromkeys(("_mm_pause", "sched_yield", "park"), 110.0)
+    stage.rates |= dict.fromkeys(("_mm_pause", "sched_yield", "park", "adaptive"), 110.0)
     shown = invoke_lab("run", "wait-policy", "-m", model, "--rounds", 2, "--json", tmp_path / "r.json")
     assert shown.exit_code == 0, shown.output
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["name"] == "wait-policy"
     assert len(record["cells"]) == 6
-    assert [arm["name"] for arm in record["cells"][1]["arms"]][-4:] == ["_mm_pause", "sched_yield", "park", AA_NAME]
+    names = [arm["name"] for arm in record["cells"][1]["arms"]]
+    assert names[-5:] == ["_mm_pause", "sched_yield", "park", "adaptive", AA_NAME]
     assert "Condition: neighbours=2" in shown.stdout
 
 

@@ -68,7 +68,7 @@ KEYS = (
     Key("flash_attn", "session", "auto, on, off", _choice("auto", "on", "off")),
     Key("type_k", "session", "a ggml type such as f16 or q8_0", nonempty),
     Key("type_v", "session", "a ggml type such as f16 or q8_0", nonempty),
-    Key("wait", "session", "a wait policy such as spin, yield or park", nonempty),
+    Key("wait", "session", "a wait policy: spin, yield, park or adaptive", nonempty),
     Key("disposable_pool", "session", "on, off", _switch),
     Key("use_extra_bufts", "model", "on, off", _switch),
     Key("n_gpu_layers", "model", "a number from 0, or -1 for all", _number(-1)),
