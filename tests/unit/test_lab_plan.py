@@ -142,12 +142,19 @@ def test_a_plan_finds_its_way_back() -> None:
         ("neighbours=2", Condition(neighbours=2), "neighbours=2"),
         (" quota=1.5 , sessions=2", Condition(quota=1.5, sessions=2), "quota=1.5, sessions=2"),
         ("oversubscribe=4,neighbours=1", Condition(neighbours=1, oversubscribe=4), "neighbours=1, oversubscribe=4"),
+        ("neighbours=1,nice=-10", Condition(neighbours=1, nice=-10), "neighbours=1, nice=-10"),
+        ("neighbours=2,every=0.5", Condition(neighbours=2, every=0.5), "neighbours=2, every=0.5"),
     ],
 )
 def test_conditions_from_words(text: str, condition: Condition, name: str) -> None:
     assert parse_condition(text) == condition
     assert condition.name == name
     assert Condition.from_dict(condition.asdict()) == condition
+
+
+def test_a_condition_of_an_older_record_is_read() -> None:
+    old = {"name": "neighbours=2", "neighbours": 2, "oversubscribe": 1, "quota": None, "sessions": 1}
+    assert Condition.from_dict(old) == Condition(neighbours=2)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +169,14 @@ def test_conditions_from_words(text: str, condition: Condition, name: str) -> No
         ("sessions=0", "at least 1"),
         ("quota=0", "from 0.01"),
         ("quota=nan", "from 0.01"),
+        ("neighbours=1,nice=-21", "from -20 to 19"),
+        ("neighbours=1,nice=0.5", "is not a number"),
+        ("nice=-10", "give neighbours=N too"),
+        ("every=2", "give neighbours=N too"),
+        ("neighbours=1,every=0.01", "0.1 to 60 seconds, or never rest"),
+        ("neighbours=1,every=-2", "0.1 to 60 seconds"),
+        ("neighbours=1,every=nan", "0.1 to 60 seconds"),
+        ("neighbours=1,every=inf", "0.1 to 60 seconds"),
     ],
 )
 def test_a_condition_that_is_none_is_refused(text: str, says: str) -> None:

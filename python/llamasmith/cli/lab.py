@@ -65,7 +65,8 @@ def run(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N"
+            help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N,nice=N,"
+            "every=SECONDS"
         ),
     ] = None,
     rounds: Rounds = 10,

@@ -46,6 +46,8 @@ class LlamasmithSubject(Subject):
             self._package = llamasmith
         loaded = self._package.load_engine(engine)
         self._model = self._package.Model(model, **model_options)
+        if session_options.get("n_threads") == "auto":
+            session_options.pop("n_threads")  # this process decides, under the condition that it is in by now
         self._session_options = session_options
         self._sessions = [self._package.Session(self._model, **session_options) for _ in range(sessions)]
         self._prompt = list(self._model.tokenize(PROMPT))
@@ -54,6 +56,7 @@ class LlamasmithSubject(Subject):
             "engine": loaded.name,
             "features": list(loaded.features),
             "wait": None if pool is None else pool.wait,
+            "n_threads": None if pool is None else pool.n_threads,
             "model": self._model.desc,
             "n_vocab": self._model.n_vocab,
             "bytes_per_token": getattr(self._model, "bytes_per_token", None),
