@@ -168,9 +168,28 @@ def test_sessions_work_at_once() -> None:
     for session in made:
         session.decode = lambda tokens, session=session: (met.wait(), decode(session, tokens))[1]  # type: ignore[method-assign]
     tokens, seconds = subject.sample("pp", 20, 1, 1, LIMIT)
-    assert (tokens, len(seconds)) == (20, 1)
+    assert (tokens, len(seconds)) == (60, 1)
     assert subject.overlap is not None
     assert 0 < subject.overlap <= 1
+
+
+def test_generations_at_once_count_together_also_where_time_ends_them() -> None:
+    subject, made, _ = loaded(sessions=2)
+    assert subject.sample("tg", 16, 1, 1, LIMIT)[0] == 32
+    made[1].short = 5
+    with pytest.raises(RuntimeError, match="n_ctx too small"):
+        subject.sample("tg", 16, 1, 1, LIMIT)
+    made[1].cancelled = True
+    assert subject.sample("tg", 16, 1, 1, LIMIT)[0] == 16 + 11
+
+
+def test_the_last_repeat_has_only_the_time_that_is_left() -> None:
+    subject, _, _ = loaded()
+    given: list[float] = []
+    within = subject.generate_within
+    subject.generate_within = lambda n, limit: (given.append(limit), within(n, limit))[1]  # type: ignore[method-assign]
+    assert subject.sample("tg", 16, 1, 9, 0.6) == (48, [0.25] * 3)
+    assert given == pytest.approx([0.6, 0.35, 0.1])
 
 
 def test_what_fails_in_one_of_several_sessions_is_told() -> None:

@@ -29,7 +29,7 @@ while True:
 
 
 def start_busy(every: float = 0.0) -> subprocess.Popen[Any]:
-    """One process, which has begun to work when this returns; it works and rests for `every` seconds, or never rests."""
+    """One process, at work when this returns; with `every` it works and rests for so many seconds in turn."""
     command = [sys.executable, "-I", "-c", CODE, str(every)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None

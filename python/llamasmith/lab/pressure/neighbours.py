@@ -23,6 +23,10 @@ _LEAST_SHARE = 0.1  # of what each neighbour could get if nobody else were there
 _MOST_OF_HALF = 0.7  # of the time: what one that rests every other while may use at the most
 
 
+def _set_niceness(pid: int, nice: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+
 class Neighbours:
     """`n` processes that use one CPU each, from entering to leaving a ``with`` block.
 
@@ -36,7 +40,7 @@ class Neighbours:
         nice: int = 0,
         every: float = 0.0,
         start: Callable[[], subprocess.Popen[Any]] | None = None,
-        renice: Callable[[int, int], None] = partial(os.setpriority, os.PRIO_PROCESS),
+        renice: Callable[[int, int], None] = _set_niceness,
         cpu_seconds: Callable[[int], float] = cpu_seconds_of,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
