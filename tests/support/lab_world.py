@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llamasmith.lab.condition import Condition
     from llamasmith.lab.results import Results
 
-__all__ = ["FACTS", "METRICS", "POLL_SECONDS", "FakeWorker", "World", "experiment"]
+__all__ = ["FACTS", "METRICS", "POLL_SECONDS", "FakeWorker", "Weather", "World", "experiment"]
 
 POLL_SECONDS = 0.1
 METRICS = (Metric("pp", 50), Metric("tg", 10))
@@ -90,6 +90,19 @@ class World:
 
     def resume(self, results: Results, **options: Any) -> Results:
         return resume(results, **self.tools(), **options)
+
+
+@dataclass
+class Weather(World):
+    """A world in which arms are as fast as the condition lets them be."""
+
+    under: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def create(self, condition: Condition) -> Iterator[FakeSurroundings]:
+        self.rates = self.under.get(condition.name, self.rates)
+        with super().create(condition) as surroundings:
+            yield surroundings
 
 
 @dataclass

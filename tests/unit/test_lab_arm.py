@@ -62,7 +62,7 @@ def test_every_key_finds_its_place() -> None:
         ("patched,quux=1", "Keys: name, peer, engine, n_threads (or t)"),
         ("patched,spin", "not of the form key=value"),
         ("patched,t=0", "a number from 1"),
-        ("patched,t=many", "a number from 1"),
+        ("patched,t=many", "a number from 1, or auto"),
         ("patched,t=2,n_threads=3", "sets n_threads twice"),
         ("patched,model=a,model=b", "sets model twice"),
         ("patched,flash_attn=maybe", "auto, on, off"),
@@ -76,6 +76,7 @@ def test_every_key_finds_its_place() -> None:
         ("upstream,wait=spin", "one fixed way to wait"),
         ("peer=lama-cpp-python", "Did you mean 'llama-cpp-python'?"),
         ("peer=llama-cpp-python,wait=spin", "sets wait=spin, which llama-cpp-python does not take"),
+        ("peer=xllamacpp,t=auto", "sets n_threads=auto, but xllamacpp takes it only as a number"),
         ("peer=xllamacpp,engine=patched", "brings its own"),
         ("peer=llama-bench", "must say which engine llama-bench runs: engine=NAME"),
         ("peer=llama-bench,engine=pached", "must say which engine"),
@@ -89,6 +90,11 @@ def test_what_is_wrong_is_named(words: str, says: str) -> None:
 
 def test_another_environment_may_have_other_engines_and_backends() -> None:
     assert parse_arm("mine,python=elsewhere/python,backend=cuda", ENGINES).engine == "mine"
+
+
+def test_an_arm_may_leave_the_number_of_threads_to_its_process() -> None:
+    arm = parse_arm("patched,t=auto", ENGINES).with_defaults(DEFAULTS)
+    assert arm.options("session")["n_threads"] == "auto"
 
 
 def test_peers_are_arms() -> None:

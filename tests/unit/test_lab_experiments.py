@@ -30,6 +30,7 @@ def test_the_first_ones_are_there() -> None:
         "peers",
         "openblas",
         "repack",
+        "threads",
     }
 
 
@@ -41,10 +42,20 @@ def test_each_is_sound_where_everything_is_there(definition: Definition) -> None
     check_distinct(arms)
     assert [parse_condition(text) for text in definition.conditions]
     assert [parse_metric(name) for name in definition.metrics]
+    conditions = [parse_condition(text) for text in definition.conditions]
+    under = definition.only_under(conditions)
+    assert len(under) == len(definition.only)
+    names = [arm.name for arm in arms]
+    for requirement in definition.requirements:
+        for words in (requirement.under, *requirement.means):
+            assert parse_condition(words) in conditions
+        there = under.get(parse_condition(requirement.under).name, names)
+        assert {requirement.arm, *(() if requirement.means else requirement.over)} <= {*there}
+        assert {*there} <= {*names}
     assert find(definition.name) == definition
 
 
-@pytest.mark.parametrize("name", ["wait-policy", "engines", "python-overhead", "openblas"])
+@pytest.mark.parametrize("name", ["wait-policy", "engines", "python-overhead", "openblas", "threads"])
 def test_what_cannot_run_says_why(name: str) -> None:
     with pytest.raises(LabError, match=f"The experiment {name} cannot run here: "):
         find(name).arms_here(BARE)
@@ -55,6 +66,18 @@ def test_arms_follow_the_machine() -> None:
     assert find("thread-count").arms_here(here) == [f"patched,t={count}" for count in (6, 1, 2, 4, 12)]
     assert find("peers").arms_here(here) == ["patched", "peer=llama-cpp-python"]
     assert find("engines").arms_here(here) == ["upstream-openmp", "upstream", "patched"]
+
+
+def test_one_cpu_has_nothing_to_share() -> None:
+    with pytest.raises(LabError, match="takes two CPUs or more"):
+        find("threads").arms_here(Here(ALL, ("cpu",), (), 1))
+
+
+def test_under_other_conditions_all_arms_take_part() -> None:
+    own = Definition("mine", "Why?", ("upstream", "patched"), only={"neighbours=2,quota=1": ("patched",)})
+    conditions = [parse_condition("idle"), parse_condition("quota=1,neighbours=2")]
+    assert own.only_under(conditions) == {"neighbours=2, quota=1": ("patched",)}
+    assert own.only_under(conditions[:1]) == {}
 
 
 def test_a_name_that_is_not_known_is_guessed_at() -> None:

@@ -22,6 +22,7 @@ from llamasmith.lab.plan import (
     parse_metric,
     parts_for,
     repeats_for,
+    sample_plan,
     split,
 )
 
@@ -103,6 +104,10 @@ def test_the_context_has_room_for_everything() -> None:
         ({"n_outputs": 0}, "n_outputs is 0"),
         ({"sample_seconds": 0.1}, "at least 0.2 s"),
         ({"sample_seconds": float("nan")}, "at least 0.2 s"),
+        ({"limit_seconds": 0.1}, "ends after 0.1 s is ruled by the scheduler"),
+        ({"only": {"quota=1": ("a",)}}, "'quota=1', which is not measured"),
+        ({"only": {"idle": ("a", "c")}}, "Known: a, b"),
+        ({"only": {"idle": ()}}, "take part are none"),
     ],
 )
 def test_an_experiment_that_measures_nothing_is_refused(change: dict[str, Any], says: str) -> None:
@@ -123,8 +128,27 @@ def test_arms_take_what_they_leave_open_from_the_defaults() -> None:
     assert [arm.name for arm in plan.arms_under(IDLE, aa=False)] == ["a", "b", "p"]
 
 
+def test_some_arms_take_part_under_some_conditions_only() -> None:
+    busy = Condition(neighbours=2)
+    plan = experiment("abc", conditions=(IDLE, busy), only={"neighbours=2": ("c", "b")}, aa=True)
+    assert [arm.name for arm in plan.arms_under(IDLE)] == ["a", "b", "c", AA_NAME]
+    found = plan.arms_under(busy)
+    assert [arm.name for arm in found] == ["b", "c", AA_NAME]
+    assert found[-1].settings == found[0].settings
+
+
+def test_a_sample_lasts_until_its_condition_repeats_itself() -> None:
+    assert sample_plan([0.1], 0.8) == (10, 4)
+    repeats, parts = sample_plan([0.5, 3.0], 0.8, period=4.0)
+    assert parts == 1
+    assert repeats * 0.5 >= 4 * 4.0  # one repeat may take several times as long a moment later
+    assert (Condition(neighbours=1, every=2.0).period, IDLE.period) == (4.0, 0.0)
+
+
 def test_a_plan_finds_its_way_back() -> None:
     plan = experiment(
+        only={"neighbours=2, quota=1.5": ["b"]},
+        limit_seconds=3.0,
         conditions=(IDLE, Condition(neighbours=2, quota=1.5)),
         quality=Quality(Path("text.txt"), 512, 128),
         model_name="small",
@@ -142,12 +166,19 @@ def test_a_plan_finds_its_way_back() -> None:
         ("neighbours=2", Condition(neighbours=2), "neighbours=2"),
         (" quota=1.5 , sessions=2", Condition(quota=1.5, sessions=2), "quota=1.5, sessions=2"),
         ("oversubscribe=4,neighbours=1", Condition(neighbours=1, oversubscribe=4), "neighbours=1, oversubscribe=4"),
+        ("neighbours=1,nice=-10", Condition(neighbours=1, nice=-10), "neighbours=1, nice=-10"),
+        ("neighbours=2,every=0.5", Condition(neighbours=2, every=0.5), "neighbours=2, every=0.5"),
     ],
 )
 def test_conditions_from_words(text: str, condition: Condition, name: str) -> None:
     assert parse_condition(text) == condition
     assert condition.name == name
     assert Condition.from_dict(condition.asdict()) == condition
+
+
+def test_a_condition_of_an_older_record_is_read() -> None:
+    old = {"name": "neighbours=2", "neighbours": 2, "oversubscribe": 1, "quota": None, "sessions": 1}
+    assert Condition.from_dict(old) == Condition(neighbours=2)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +193,14 @@ def test_conditions_from_words(text: str, condition: Condition, name: str) -> No
         ("sessions=0", "at least 1"),
         ("quota=0", "from 0.01"),
         ("quota=nan", "from 0.01"),
+        ("neighbours=1,nice=-21", "from -20 to 19"),
+        ("neighbours=1,nice=0.5", "is not a number"),
+        ("nice=-10", "give neighbours=N too"),
+        ("every=2", "give neighbours=N too"),
+        ("neighbours=1,every=0.01", "0.1 to 60 seconds, or never rest"),
+        ("neighbours=1,every=-2", "0.1 to 60 seconds"),
+        ("neighbours=1,every=nan", "0.1 to 60 seconds"),
+        ("neighbours=1,every=inf", "0.1 to 60 seconds"),
     ],
 )
 def test_a_condition_that_is_none_is_refused(text: str, says: str) -> None:

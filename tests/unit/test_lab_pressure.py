@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +24,6 @@ from llamasmith.lab.surroundings import check_afterwards, create
 from llamasmith.threads import thread_budget
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from llamasmith.lab.results import CellResult
 
 V1 = {
@@ -164,12 +163,13 @@ class FakeProcess:
         return -9
 
 
-def neighbours(shares: list[float], start: Any = None) -> tuple[Neighbours, list[FakeProcess]]:
+def neighbours(shares: list[float], start: Any = None, **options: Any) -> tuple[Neighbours, list[FakeProcess]]:
     """Neighbours that get these CPUs."""
     processes = [FakeProcess(pid) for pid in range(len(shares))]
     left, now = list(processes), [0.0]
     found = Neighbours(
         len(shares),
+        **options,
         start=start or (lambda: left.pop(0)),
         cpu_seconds=lambda pid: now[0] * shares[pid],
         clock=lambda: now[0],
@@ -190,6 +190,34 @@ def test_a_neighbour_that_gets_nothing_is_no_neighbour() -> None:
     busy, _ = neighbours([0.9, 0.0])
     with busy, pytest.raises(ConditionNotMet, match=r"got 0\.90, 0\.00 CPUs"):
         busy.verify()
+
+
+def test_neighbours_that_rest_every_other_while_are_watched_for_both() -> None:
+    busy, _ = neighbours([0.5, 0.08], every=2.0)
+    with busy:
+        assert busy.verify() == pytest.approx(0.58)
+        assert busy._clock() == pytest.approx(4.0)
+    busy, _ = neighbours([0.5, 0.0], every=2.0)
+    with busy, pytest.raises(ConditionNotMet, match=r"got 0\.50, 0\.00 CPUs"):
+        busy.verify()
+    busy, _ = neighbours([0.5, 1.0], every=2.0)
+    with busy, pytest.raises(ConditionNotMet, match=r"got 1\.00 CPUs each: they do not rest"):
+        busy.verify()
+
+
+def test_neighbours_get_their_niceness_or_say_why_not() -> None:
+    given: list[tuple[int, int]] = []
+    busy, _ = neighbours([0.5, 0.5], nice=-10, renice=lambda pid, nice: given.append((pid, nice)))
+    with busy:
+        assert given == [(0, -10), (1, -10)]
+
+    def refuse(pid: int, nice: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    busy, processes = neighbours([0.5], nice=-10, renice=refuse)
+    with pytest.raises(ConditionNotMet, match=r"niceness -10: Permission denied\. Less than 0 takes root"), busy:
+        pass
+    assert processes[0].killed
 
 
 def test_a_neighbour_that_has_ended_is_told() -> None:
@@ -222,6 +250,24 @@ def test_a_real_neighbour_uses_the_cpu_until_the_end() -> None:
     with create(Condition(neighbours=1)) as surroundings:
         seen = surroundings.start()
         assert seen.startswith("neighbours got ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_real_neighbour_comes_and_goes_and_is_nice() -> None:
+    with Neighbours(1, nice=5, every=0.1) as busy:
+        pid = busy._processes[0].pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 5
+        used, rests, deadline = cpu_seconds_of(pid), sleeps_of(pid), time.monotonic() + 120
+        while time.monotonic() < deadline and (cpu_seconds_of(pid) - used < 0.05 or sleeps_of(pid) - rests < 2):
+            time.sleep(0.05)
+        assert cpu_seconds_of(pid) - used >= 0.05
+        assert sleeps_of(pid) - rests >= 2
+
+
+def sleeps_of(pid: int) -> int:
+    """How often a process has given its CPU away by itself."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

@@ -43,7 +43,8 @@ def test_the_shape_that_others_rely_on() -> None:
     record = valid(build_record(measured()))
     assert record["schema"] == "llamasmith.record/2"
     (cell,) = record["cells"]
-    assert cell["condition"] == {"name": "idle", "neighbours": 0, "oversubscribe": 1, "quota": None, "sessions": 1}
+    pressure = {"neighbours": 0, "oversubscribe": 1, "quota": None, "sessions": 1, "nice": 0, "every": 0.0}
+    assert cell["condition"] == {"name": "idle", **pressure}
     assert [(arm["name"], arm["engine"], arm["repeats_first"]) for arm in cell["arms"]] == [
         ("a", "patched", False),
         ("b", "patched", False),

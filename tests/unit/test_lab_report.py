@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from xml.etree import ElementTree
 import jsonschema
 import matplotlib
 import pytest
-from lab_world import METRICS, FakeSurroundings, World, experiment
+from lab_world import METRICS, Weather, World, experiment
 
 from llamasmith.errors import MissingDependency
 from llamasmith.lab import build_record, json_schema
@@ -25,7 +23,9 @@ from llamasmith.lab.plan import Metric
 from llamasmith.lab.process import WorkerDied
 from llamasmith.lab.report import render, write_report
 from llamasmith.lab.report.headline import headline
+from llamasmith.lab.report.marks import marks
 from llamasmith.lab.report.numbers import amount
+from llamasmith.lab.report.view import view
 from llamasmith.lab.words import times
 
 if TYPE_CHECKING:
@@ -44,19 +44,6 @@ HOSTILE = (
     "漢字 \U0001f600",
     "\x1b\ud800",
 )
-
-
-@dataclass
-class Weather(World):
-    """A world in which arms are as fast as the condition lets them be."""
-
-    under: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    @contextmanager
-    def create(self, condition: Condition) -> Iterator[FakeSurroundings]:
-        self.rates = self.under.get(condition.name, self.rates)
-        with super().create(condition) as surroundings:
-            yield surroundings
 
 
 def record_of(rates: dict[str, float] | None = None, names: str = "ab", **change: Any) -> dict[str, Any]:
@@ -124,6 +111,26 @@ def dots(plot: ElementTree.Element) -> list[str]:
 def test_it_is_made_of_a_valid_record(plain: dict[str, Any], rich: dict[str, Any]) -> None:
     for record in (plain, rich):
         jsonschema.validate(record, json_schema())
+
+
+def test_arms_that_take_part_under_some_conditions_only() -> None:
+    record = record_of(
+        {"a": 100.0, "b": 101.0, "c": 80.0}, "abc", conditions=(IDLE, NEIGHBOURS), only={"idle": ("a", "b")}
+    )
+    jsonschema.validate(record, json_schema())
+    page = Page(render(record))
+    found = view(record)
+    assert [arm.name for arm in found.arms] == ["a", "b", "c", "A/A"]
+    rows = {row[0]: [spot.verdict for spot in row[2]] for row in found.glances[0].rows}
+    assert list(rows) == ["a", "b", "c", "A/A"]
+    assert rows["c"] == ["not asked", "slower"]
+    assert "not asked" in page.text
+    first, second = (marks(cell) for cell in record["cells"])
+    assert first["b"] == second["b"]
+    only_c = record_of(
+        {"a": 100.0, "c": 80.0}, "ac", conditions=(IDLE, QUOTA), only={"quota=1": ("c",)}, throttles=True
+    )
+    assert marks(only_c["cells"][1])["c"] == marks(only_c["cells"][0])["c"]
 
 
 def test_question_and_verdict_come_first(plain: dict[str, Any]) -> None:

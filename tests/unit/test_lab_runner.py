@@ -136,6 +136,22 @@ def test_an_arm_is_watched_doing_nothing() -> None:
     assert cell.arms[1].idle_cpu_seconds is None  # the same arm once more
 
 
+def test_idleness_is_watched_under_the_first_condition() -> None:
+    cells = World({"a": 100.0}).run(experiment("a", idle_seconds=4.0, conditions=(Condition(), BUSY))).cells
+    assert cells[0].arms[0].idle_cpu_seconds == pytest.approx(POLL_SECONDS)
+    assert cells[1].arms[0].idle_cpu_seconds is None
+
+
+def test_samples_end_with_the_limit_and_last_for_a_period() -> None:
+    change: dict[str, Any] = {"metrics": (Metric("tg", 100),), "limit_seconds": 3.0, "sample_seconds": 0.8}
+    idle, turns = (
+        World({"a": 100.0, "b": 40.0}).run(experiment(conditions=(condition,), **change)).cells[0]
+        for condition in (Condition(), Condition(neighbours=1, every=2.0))
+    )
+    assert [len(arm.samples[0].seconds) for arm in idle.arms] == [1, 1]
+    assert [sum(arm.samples[0].seconds) for arm in turns.arms] == [4.0, 5.0]  # whole repeats of this stand-in
+
+
 def test_throttling_belongs_to_the_sample() -> None:
     cell = only_cell(World({"a": 100.0}, throttles=True).run(experiment("a")))
     sample = cell.arms[0].samples[0]

@@ -26,7 +26,7 @@ class FakeSession:
     def __init__(self, clock: list[float], options: dict[str, Any]) -> None:
         self.clock = clock
         self.options = options
-        self.pool = SimpleNamespace(wait="spin")
+        self.pool = SimpleNamespace(wait="spin", n_threads=options.get("n_threads", 1))
         self.n_ctx = 64
         self.held: list[int] = []
         self.prompts: list[list[int]] = []
@@ -77,7 +77,9 @@ class FakeSession:
         self.closed = True
 
 
-def loaded(sessions: int = 1, **model_options: Any) -> tuple[LlamasmithSubject, list[FakeSession], dict[str, Any]]:
+def loaded(
+    sessions: int = 1, n_threads: int | str | None = None, **model_options: Any
+) -> tuple[LlamasmithSubject, list[FakeSession], dict[str, Any]]:
     clock = [0.0]
     made: list[FakeSession] = []
 
@@ -98,8 +100,9 @@ def loaded(sessions: int = 1, **model_options: Any) -> tuple[LlamasmithSubject, 
         thread_budget=lambda: SimpleNamespace(budget=2, reasons=("affinity",)),
     )
     subject = LlamasmithSubject(package, clock=lambda: clock[0])
+    options = {"n_ctx": 64} | ({} if n_threads is None else {"n_threads": n_threads})
     facts = subject.load(
-        engine="patched", model="m", model_options=model_options, session_options={"n_ctx": 64}, sessions=sessions
+        engine="patched", model="m", model_options=model_options, session_options=options, sessions=sessions
     )
     return subject, made, dict(facts)
 
@@ -112,6 +115,14 @@ def test_load_returns_facts() -> None:
     assert facts["build"] == {"pin": "p"}
     assert facts["model"] == "m {'use_extra_bufts': True}"
     assert made[0].options == {"n_ctx": 64}
+
+
+def test_threads_are_given_or_left_to_the_process() -> None:
+    _, made, facts = loaded(n_threads=3)
+    assert (made[0].options["n_threads"], facts["n_threads"]) == (3, 3)
+    _, made, facts = loaded(n_threads="auto")
+    assert "n_threads" not in made[0].options
+    assert facts["n_threads"] == 1  # what the session has found out
 
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
@@ -157,9 +168,28 @@ def test_sessions_work_at_once() -> None:
     for session in made:
         session.decode = lambda tokens, session=session: (met.wait(), decode(session, tokens))[1]  # type: ignore[method-assign]
     tokens, seconds = subject.sample("pp", 20, 1, 1, LIMIT)
-    assert (tokens, len(seconds)) == (20, 1)
+    assert (tokens, len(seconds)) == (60, 1)
     assert subject.overlap is not None
     assert 0 < subject.overlap <= 1
+
+
+def test_generations_at_once_count_together_also_where_time_ends_them() -> None:
+    subject, made, _ = loaded(sessions=2)
+    assert subject.sample("tg", 16, 1, 1, LIMIT)[0] == 32
+    made[1].short = 5
+    with pytest.raises(RuntimeError, match="n_ctx too small"):
+        subject.sample("tg", 16, 1, 1, LIMIT)
+    made[1].cancelled = True
+    assert subject.sample("tg", 16, 1, 1, LIMIT)[0] == 16 + 11
+
+
+def test_the_last_repeat_has_only_the_time_that_is_left() -> None:
+    subject, _, _ = loaded()
+    given: list[float] = []
+    within = subject.generate_within
+    subject.generate_within = lambda n, limit: (given.append(limit), within(n, limit))[1]  # type: ignore[method-assign]
+    assert subject.sample("tg", 16, 1, 9, 0.6) == (48, [0.25] * 3)
+    assert given == pytest.approx([0.6, 0.35, 0.1])
 
 
 def test_what_fails_in_one_of_several_sessions_is_told() -> None:

@@ -65,8 +65,12 @@ def run(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N"
+            help="Instead of the experiment's own: idle, or neighbours=N,oversubscribe=K,quota=CPUS,sessions=N,nice=N,"
+            "every=SECONDS"
         ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Instead of the experiment's own: ppN, tgN or ttftN, such as tg64.")
     ] = None,
     rounds: Rounds = 10,
     warmup: Warmup = 2,
@@ -74,6 +78,9 @@ def run(
     flash_attn: FlashAttn = "auto",
     seed: Seed = 0,
     sample_seconds: SampleSeconds = 0.8,
+    limit_seconds: Annotated[
+        float, typer.Option(help="Seconds after which a sample of an arm that is much slower ends early.")
+    ] = 10.0,
     idle_seconds: IdleSeconds = 5.0,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -90,18 +97,21 @@ def run(
     if name is None:
         raise InvalidOption("Which experiment? `llamasmith lab list` shows them.")
     definition = find(name)
+    conditions = tuple(lab.parse_condition(one) for one in condition or definition.conditions)
     experiment = plan(
         model,
         definition.arms_here(Here.look()),
-        [lab.parse_metric(metric) for metric in definition.metrics],
+        [lab.parse_metric(one) for one in metric or definition.metrics],
         threads=threads,
         flash_attn=flash_attn,
         text=text,
-        conditions=tuple(lab.parse_condition(one) for one in condition or definition.conditions),
+        conditions=conditions,
+        only=definition.only_under(conditions),
         rounds=rounds,
         warmup=warmup,
         seed=seed,
         sample_seconds=sample_seconds,
+        limit_seconds=limit_seconds,
         idle_seconds=idle_seconds,
         name=definition.name,
         question=definition.question,
@@ -118,6 +128,16 @@ def show(record: Record) -> None:
     from .tables import print_record
 
     print_record(read_record(record), out())
+
+
+@app.command()
+def required(record: Record) -> None:
+    """Hold a record against what its experiment's figures must reach. Exit status 1 if none of them was measured."""
+    from ..lab import read_record
+    from .required import print_required
+
+    if not print_required(read_record(record), out()):
+        raise typer.Exit(1)
 
 
 @app.command()

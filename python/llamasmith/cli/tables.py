@@ -43,8 +43,9 @@ def print_record(record: dict[str, Any], console: Console) -> None:
 
 
 def _threads(record: dict[str, Any]) -> str:
-    arms = [arm for cell in record["cells"] for arm in cell["arms"]]
-    return ", ".join(map(str, sorted({arm["settings"]["n_threads"] for arm in arms if "n_threads" in arm["settings"]})))
+    settings = [arm["settings"] for cell in record["cells"] for arm in cell["arms"]]
+    numbers = {str(of["n_threads"]) for of in settings if "n_threads" in of}
+    return ", ".join(sorted(numbers, key=lambda text: (len(text), text)))  # 2, 16, auto
 
 
 def _print_cell(cell: dict[str, Any], console: Console, *, alone: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
 from .events import ArmEnded, Event, Progress
-from .plan import SAMPLE_LIMIT_SECONDS, Experiment, Metric, order, parts_for, repeats_for, split
+from .plan import Experiment, Metric, order, sample_plan, split
 from .quiet import cpu_of, disturbers
 from .results import ArmResult, CellResult, Sample
 from .worker import PROTOCOL
@@ -57,6 +57,8 @@ class CellRun:
         self._surroundings = surroundings
         self._tools = tools
         self._workers: dict[str, Worker] = {}
+        # Time ends the samples under a condition that changes: each lasts until it repeats itself.
+        self._limit_seconds = cell.condition.period or experiment.limit_seconds
 
     def start(self) -> None:
         """One process per arm, its subject and model loaded. Raises LabError if one does not start."""
@@ -88,7 +90,7 @@ class CellRun:
         """What every arm generates, to be compared."""
         for done, result in enumerate(living := self._living(), start=1):
             with self._tools.spend("comparing"):
-                reply = self._ask(result, "outputs", n=self._experiment.n_outputs, limit_seconds=SAMPLE_LIMIT_SECONDS)
+                reply = self._ask(result, "outputs", n=self._experiment.n_outputs, limit_seconds=self._limit_seconds)
             result.outputs = None if reply is None else reply["outputs"]
             self._progress("outputs", done, len(living), result)
 
@@ -107,8 +109,8 @@ class CellRun:
         self._cell.calibration = found
         for metric in self._experiment.metrics:
             once = found.get(metric.name, {}).values()
-            repeats = repeats_for(once, self._experiment.sample_seconds)
-            self._cell.repeats[metric.name], self._cell.parts[metric.name] = repeats, parts_for(repeats, once)
+            repeats, parts = sample_plan(once, self._experiment.sample_seconds, self._cell.condition.period)
+            self._cell.repeats[metric.name], self._cell.parts[metric.name] = repeats, parts
 
     def _seconds_once(self, metric: Metric, result: ArmResult) -> float | None:
         once = []
@@ -121,9 +123,7 @@ class CellRun:
                 break  # one repeat is enough for a sample, and the second would only take its time
         return min(once)
 
-    def _sample(
-        self, result: ArmResult, metric: Metric, repeats: int, limit_seconds: float = SAMPLE_LIMIT_SECONDS
-    ) -> dict[str, Any] | None:
+    def _sample(self, result: ArmResult, metric: Metric, repeats: int, parts: int = 1) -> dict[str, Any] | None:
         return self._ask(
             result,
             "measure",
@@ -131,7 +131,7 @@ class CellRun:
             n=metric.n,
             repeats=repeats,
             seed=self._experiment.seed,
-            limit_seconds=limit_seconds,
+            limit_seconds=self._limit_seconds / parts,
         )
 
     def measure(self) -> None:
@@ -179,8 +179,7 @@ class CellRun:
         before, begin = cpu_of(self._workers), self._tools.clock()
         throttled = self._surroundings.throttled_seconds()
         with self._tools.spend("measuring"):
-            limit = SAMPLE_LIMIT_SECONDS / self._cell.parts[metric.name]
-            reply = self._sample(result, metric, repeats, limit)
+            reply = self._sample(result, metric, repeats, self._cell.parts[metric.name])
         if reply is None:
             return None
         after = self._surroundings.throttled_seconds()
@@ -204,10 +203,10 @@ class CellRun:
         self._progress("measure", done, total, result, metric, sample.value(metric), each * (total - done))
 
     def watch_idle(self) -> None:
-        """How much CPU each arm uses right after work, when it has nothing to do."""
+        """How much CPU each arm uses right after work, when it has nothing to do; under the first condition alone."""
         seconds, metric = self._experiment.idle_seconds, self._experiment.metrics[-1]
         living = [result for result in self._living() if not result.is_noise and result.idle_cpu_seconds is None]
-        if not seconds:
+        if not seconds or self._cell.condition != self._experiment.conditions[0]:
             return
         for done, result in enumerate(living, start=1):
             with self._tools.spend("measuring"):

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KEYS", "KEY_BY_WORD", "Key", "Value", "all_keys", "nonempty"]
+__all__ = ["AUTO", "KEYS", "KEY_BY_WORD", "Key", "Value", "all_keys", "nonempty"]
 
 Value = str | int | bool
+
+AUTO = "auto"
+"""As a number of threads: what llamasmith decides by itself in the arm's process, under the condition there."""
 
 
 def _number(least: int) -> Callable[[str], Value]:
@@ -21,6 +24,10 @@ def _number(least: int) -> Callable[[str], Value]:
         return number
 
     return parse
+
+
+def _threads(text: str) -> Value:
+    return text if text == AUTO else _number(1)(text)
 
 
 def _choice(*allowed: str) -> Callable[[str], Value]:
@@ -60,7 +67,7 @@ class Key:
 _LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 
 KEYS = (
-    Key("n_threads", "session", "a number from 1", _number(1), alias="t"),
+    Key("n_threads", "session", f"a number from 1, or {AUTO}", _threads, alias="t"),
     Key("n_threads_batch", "session", "a number from 1", _number(1)),
     Key("n_ctx", "session", "a number from 1", _number(1)),
     Key("n_batch", "session", "a number from 1", _number(1)),
@@ -68,7 +75,7 @@ KEYS = (
     Key("flash_attn", "session", "auto, on, off", _choice("auto", "on", "off")),
     Key("type_k", "session", "a ggml type such as f16 or q8_0", nonempty),
     Key("type_v", "session", "a ggml type such as f16 or q8_0", nonempty),
-    Key("wait", "session", "a wait policy such as spin, yield or park", nonempty),
+    Key("wait", "session", "a wait policy: spin, yield, park or adaptive", nonempty),
     Key("disposable_pool", "session", "on, off", _switch),
     Key("use_extra_bufts", "model", "on, off", _switch),
     Key("n_gpu_layers", "model", "a number from 0, or -1 for all", _number(-1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .keys import AUTO
 from .worker.foreign import SETTINGS
 
 if TYPE_CHECKING:
@@ -30,12 +31,16 @@ class Peer:
 
     def takes(self, setting: str, value: Value) -> bool:
         """Whether this setting can be in force."""
+        if (setting, value) == ("n_threads", AUTO):  # llamasmith's own thread budget
+            return False
         return setting in self.settings and value in self.values.get(setting, (value,))
 
     def refusal(self, setting: str, value: Value) -> str | None:
         """Why it cannot, as the end of a sentence that has named both; None if it can."""
         if setting not in self.settings:
             return f"which {self.name} does not take here. It takes: {', '.join(sorted(self.settings))}."
+        if value == AUTO and setting == "n_threads":
+            return f"but {self.name} takes it only as a number."
         if not self.takes(setting, value):
             return f"but {self.name} takes it only as {' or '.join(map(str, self.values[setting]))}."
         return None

@@ -13,7 +13,7 @@ from .arm import AA_NAME, Arm, check_distinct
 from .condition import IDLE, Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from .keys import Value
 
@@ -28,6 +28,7 @@ __all__ = [
     "parse_metric",
     "parts_for",
     "repeats_for",
+    "sample_plan",
     "split",
 ]
 
@@ -43,6 +44,9 @@ _PARTS = (4, 2)
 
 SAMPLE_LIMIT_SECONDS = 10.0
 """Where an arm is slower by orders of magnitude, a sample ends early: its rate is known well enough by then."""
+
+# Under a condition that changes, the work may be begun many more times than calibration says: time ends a sample.
+_CHANGING_MARGIN = 4.0
 
 # Calibration runs once; without a margin every second sample would end a little below the minimum.
 _MARGIN = 1.25
@@ -110,7 +114,9 @@ class Experiment:
     """Everything that decides how an experiment runs. `warmup` and `rounds` count samples per arm and metric.
 
     `model` is the file; `model_name` what the user called it. `defaults` are the settings of arms that leave them
-    open. After the last round each arm is watched for `idle_seconds` of doing nothing.
+    open. `only` names the arms that take part under a condition, by its name; where it says nothing, all do. A sample
+    ends early after `limit_seconds`. After the last round under the first condition each arm is watched for
+    `idle_seconds` of doing nothing.
     """
 
     model: Path
@@ -118,12 +124,14 @@ class Experiment:
     metrics: tuple[Metric, ...]
     conditions: tuple[Condition, ...] = (IDLE,)
     defaults: Mapping[str, Value] = field(default_factory=dict)
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rounds: int = 10
     warmup: int = 2
     seed: int = 0
     aa: bool = True
     n_outputs: int = 64
     sample_seconds: float = SAMPLE_SECONDS
+    limit_seconds: float = SAMPLE_LIMIT_SECONDS
     idle_seconds: float = 5.0
     quality: Quality | None = None
     name: str = "ab"
@@ -149,13 +157,20 @@ class Experiment:
             raise InvalidOption(
                 f"A sample of {self.sample_seconds:g} s is ruled by the scheduler; at least {MIN_SAMPLE_SECONDS:g} s."
             )
+        if not self.limit_seconds >= MIN_SAMPLE_SECONDS:
+            raise InvalidOption(
+                f"A sample that ends after {self.limit_seconds:g} s is ruled by the scheduler; at least "
+                f"{MIN_SAMPLE_SECONDS:g} s."
+            )
+        _check_only(self.only, self.conditions, self.arms)
         for condition in self.conditions:
             check_distinct(self.arms_under(condition, aa=False))
 
     def arms_under(self, condition: Condition, *, aa: bool | None = None) -> tuple[Arm, ...]:
         """The arms as they run under `condition`; last the repetition of the first one unless it was declined."""
         defaults = condition.defaults(self.defaults)
-        arms = tuple(arm.with_defaults(defaults) for arm in self.arms)
+        names = self.only.get(condition.name, [arm.name for arm in self.arms])
+        arms = tuple(arm.with_defaults(defaults) for arm in self.arms if arm.name in names)
         return (*arms, replace(arms[0], name=AA_NAME)) if (self.aa if aa is None else aa) else arms
 
     def plan(self) -> dict[str, Any]:
@@ -168,7 +183,9 @@ class Experiment:
             "metrics": [metric.name for metric in self.metrics],
             "conditions": [condition.asdict() for condition in self.conditions],
             "defaults": dict(self.defaults),
+            "only": {name: list(arms) for name, arms in self.only.items()},
             "quality": quality,
+            "limit_seconds": self.limit_seconds,
         }
 
     @classmethod
@@ -182,10 +199,24 @@ class Experiment:
             metrics=tuple(parse_metric(name) for name in plan["metrics"]),
             conditions=tuple(Condition.from_dict(condition) for condition in plan["conditions"]),
             defaults=plan["defaults"],
+            only=plan.get("only", {}),
+            limit_seconds=plan.get("limit_seconds", SAMPLE_LIMIT_SECONDS),
             quality=None if quality is None else Quality(**{**quality, "text": Path(quality["text"])}),
             command=tuple(command),
             **{name: plan[name] for name in _PLAIN_FIELDS},
         )
+
+
+def _check_only(only: Mapping[str, Sequence[str]], conditions: Sequence[Condition], arms: Sequence[Arm]) -> None:
+    for name, taking_part in only.items():
+        if name not in (condition.name for condition in conditions):
+            raise InvalidOption(f"Arms are chosen for the condition {name!r}, which is not measured.")
+        unknown = [arm for arm in taking_part if arm not in (one.name for one in arms)]
+        if unknown or not taking_part:
+            raise InvalidOption(
+                f"Under {name}, the arms that take part are {', '.join(taking_part) or 'none'}. "
+                f"Known: {', '.join(arm.name for arm in arms)}."
+            )
 
 
 _PLAIN_FIELDS = (
@@ -248,6 +279,17 @@ def parts_for(repeats: int, seconds_once: Iterable[float]) -> int:
 def split(repeats: int, parts: int) -> list[int]:
     """`repeats` in `parts` as equal as can be, larger ones first."""
     return [repeats // parts + (index < repeats % parts) for index in range(parts)]
+
+
+def sample_plan(once: Collection[float], sample_seconds: float, period: float = 0.0) -> tuple[int, int]:
+    """Of one sample: repeats and parts, for arms that take `once` seconds for one repeat.
+
+    Where the condition repeats itself every `period` seconds, a sample is one part that lasts for one period.
+    """
+    if period:
+        return repeats_for(once, period * _CHANGING_MARGIN), 1
+    repeats = repeats_for(once, sample_seconds)
+    return repeats, parts_for(repeats, once)
 
 
 def repeats_for(seconds_once: Iterable[float], min_sample_seconds: float) -> int:

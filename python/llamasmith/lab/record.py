@@ -70,7 +70,7 @@ def _cell(results: Results, cell: CellResult, under_way: bool) -> dict[str, Any]
         "parts": dict(cell.parts),
         "calibration": cell.calibration,
         "outputs": compare_outputs(cell, results.experiment.n_outputs) if cell.has_samples else None,
-        "arms": [_arm(arm) for arm in cell.arms],
+        "arms": [_arm(results, arm) for arm in cell.arms],
         "metrics": metrics,
         "warnings": diagnose_cell(results.experiment, cell, results.facts),
     }
@@ -107,9 +107,11 @@ def _ratio(results: Results, cell: CellResult, arm: ArmResult, metric: Metric, u
     return Ratio(ratio(pairs).estimate) if under_way else ratio(pairs)
 
 
-def _arm(result: ArmResult) -> dict[str, Any]:
+def _arm(results: Results, result: ArmResult) -> dict[str, Any]:
+    names = [arm.name for arm in results.experiment.arms]
     return {
         "name": result.name,
+        "place": len(names) if result.is_noise else names.index(result.name),
         "engine": result.arm.engine,
         "settings": result.arm.describe(),
         "model": Path(result.arm.model).name if result.arm.model else None,

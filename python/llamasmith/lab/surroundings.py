@@ -50,7 +50,10 @@ class _Real:
     def start(self) -> str:
         seen = [self._quota_seen] if self._quota_seen else []
         if self._condition.neighbours:
-            neighbours = self._stack.enter_context(Neighbours(self._condition.neighbours))
+            condition = self._condition
+            neighbours = self._stack.enter_context(
+                Neighbours(condition.neighbours, nice=condition.nice, every=condition.every)
+            )
             seen.append(f"neighbours got {neighbours.verify():.2f} CPUs")
         if self._condition.oversubscribe > 1:
             seen.append(f"threads are {self._condition.oversubscribe} times the default")

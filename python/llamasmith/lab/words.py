@@ -98,7 +98,10 @@ def pressures(condition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What weighs on a machine under a condition, each with the words that lead to it: ``beside``, ``2 busy ...``."""
     neighbours, quota = condition["neighbours"], condition["quota"]
     if neighbours:
-        yield "beside", f"{neighbours} busy neighbour{'' if neighbours == 1 else 's'}"
+        nice, every = condition.get("nice", 0), condition.get("every", 0)
+        of_weight = f" of niceness {nice}" if nice else ""
+        in_turn = f" that work{'s' if neighbours == 1 else ''} every other {every:g} s" if every else ""
+        yield "beside", f"{neighbours} busy neighbour{'' if neighbours == 1 else 's'}{of_weight}{in_turn}"
     if condition["oversubscribe"] > 1:
         yield "with", f"{condition['oversubscribe']} times the threads"
     if quota is not None:

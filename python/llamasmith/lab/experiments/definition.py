@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ...build import build_info
 from ...errors import LabError
 from ...threads import thread_budget
+from ..condition import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ..condition import Condition
+    from ..requirements import Requirement
 
 __all__ = ["Definition", "Here"]
 
@@ -55,6 +59,8 @@ class Definition:
         metrics: names such as ``pp128``, ``tg64``, ``ttft128``.
         needs: says why the experiment cannot run here and how to change that; None if it can.
         quality: whether arithmetic differs, so that token distributions are compared where a text is given.
+        only: names of the arms that take part under a condition, by its words; under the others all do.
+        requirements: what the figures must reach; `lab required` holds a record against them.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Definition:
     metrics: Sequence[str] = ("pp128", "tg64")
     needs: Callable[[Here], str | None] = lambda here: None
     quality: bool = False
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    requirements: Sequence[Requirement] = ()
 
     def arms_here(self, here: Here) -> list[str]:
         """The words of the arms on this machine. Raises LabError where it cannot run."""
@@ -71,3 +79,8 @@ class Definition:
         if reason is not None:
             raise LabError(f"The experiment {self.name} cannot run here: {reason}")
         return list(self.arms(here) if callable(self.arms) else self.arms)
+
+    def only_under(self, conditions: Iterable[Condition]) -> dict[str, Sequence[str]]:
+        """The names of the arms that take part, by the name of the condition, as far as it is one of `conditions`."""
+        chosen = {parse_condition(words).name: names for words, names in self.only.items()}
+        return {condition.name: chosen[condition.name] for condition in conditions if condition.name in chosen}

@@ -12,11 +12,14 @@ def _arms(here: Here) -> list[str]:
     return [*here.existing("upstream-openmp", "upstream"), *policies]
 
 
-_LABELS = {"spin": "_mm_pause", "yield": "sched_yield", "park": "park"}
+_LABELS = {"spin": "_mm_pause", "yield": "sched_yield", "park": "park", "adaptive": "adaptive"}
 
 EXPERIMENT = Definition(
     name="wait-policy",
-    question="Which way of waiting at barriers is the fastest: sched_yield, _mm_pause, or parking in the kernel?",
+    question=(
+        "Which way of waiting at barriers is the fastest: sched_yield, _mm_pause, parking in the kernel, or taking "
+        "over the pieces of late threads?"
+    ),
     arms=_arms,
     conditions=("idle", "oversubscribe=2", "neighbours=1", "neighbours=2", "neighbours=4", "quota=1"),
     metrics=("tg32",),

@@ -61,13 +61,16 @@ def glances(record: Mapping[str, Any]) -> list[Glance]:
 
 
 def _glance(caption: str, columns: list[tuple[str, str]], places: list[tuple[Mapping[str, Any], str]]) -> Glance:
-    looks = marks(places[0][0])
-    rows = [(arm, looks[arm], tuple(_spot(cell, name, arm) for cell, name in places)) for arm in looks]
+    looks = {arm: mark for cell, _ in places for arm, mark in marks(cell).items()}
+    arms = sorted(looks, key=lambda arm: looks[arm].repeats_first)
+    rows = [(arm, looks[arm], tuple(_spot(cell, name, arm) for cell, name in places)) for arm in arms]
     return Glance(caption, tuple(columns), tuple(rows))
 
 
 def _spot(cell: Mapping[str, Any], name: str, arm: str) -> Spot:
     metric = cell["metrics"][name]
+    if arm not in metric["median"]:
+        return Spot("none", "", "–", "not asked", "")
     middle = metric["median"][arm]
     value = "" if middle is None else f"{digits(middle)} {metric['unit']}"
     if middle is None:

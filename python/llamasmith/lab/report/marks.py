@@ -30,9 +30,13 @@ class Mark:
 
 
 def marks(cell: Mapping[str, Any]) -> dict[str, Mark]:
-    """One for each arm of a cell, by name; more arms than colours get other pairs of shape and colour."""
+    """One for each arm of a cell, by name: the same in cells where not all arms take part.
+
+    More arms than colours get other pairs of shape and colour.
+    """
     found = {}
-    for index, arm in enumerate(cell["arms"]):
+    for position, arm in enumerate(cell["arms"]):
+        index = arm.get("place", position)
         shape = (index + index // COLOURS) % len(SHAPES)
         found[arm["name"]] = Mark(f"arm-{index % COLOURS}", f"mark-{shape}", SHAPES[shape])
         if arm["repeats_first"]:

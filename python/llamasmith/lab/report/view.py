@@ -65,7 +65,7 @@ def view(record: Mapping[str, Any]) -> Report:
         glances=tuple(glances(record)) if any(arm["raw"] for cell in record["cells"] for arm in cell["arms"]) else (),
         warnings=tuple(record["warnings"]),
         doubtful=tuple((cell.id, cell.title, len(cell.warnings)) for cell in cells if cell.warnings),
-        arms=tuple(_arm(record, index, common) for index in range(len(record["cells"][0]["arms"]))),
+        arms=tuple(_arm(*place, common) for place in _first_places(record)),
         common=_settings(common),
         cells=cells,
         fact_lists=(
@@ -100,8 +100,16 @@ def _key_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Took", seconds_in_words(record["spent_seconds"].get("wall"))
 
 
-def _arm(record: Mapping[str, Any], index: int, common: Mapping[str, Any]) -> ArmView:
-    cell = record["cells"][0]
+def _first_places(record: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """For each arm the first cell that it takes part in, and its index there; the repetition of the first one last."""
+    found: dict[str, tuple[Mapping[str, Any], int]] = {}
+    for cell in record["cells"]:
+        for index, arm in enumerate(cell["arms"]):
+            found.setdefault(arm["name"], (cell, index))
+    yield from sorted(found.values(), key=lambda place: bool(place[0]["arms"][place[1]]["repeats_first"]))
+
+
+def _arm(cell: Mapping[str, Any], index: int, common: Mapping[str, Any]) -> ArmView:
     arm = cell["arms"][index]
     mark = marks(cell)[arm["name"]]
     if arm["repeats_first"]:
@@ -115,7 +123,7 @@ def _arm(record: Mapping[str, Any], index: int, common: Mapping[str, Any]) -> Ar
 
 def _common(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that all arms have."""
-    first, *others = [arm["settings"] for arm in record["cells"][0]["arms"]]
+    first, *others = [cell["arms"][index]["settings"] for cell, index in _first_places(record)]
     return {name: value for name, value in first.items() if all(of.get(name) == value for of in others)}
 
 

@@ -29,7 +29,6 @@ class Worker:
     def __init__(self, make: Callable[[str], Subject] = make_subject) -> None:
         self._make = make
         self._subject: Subject | None = None
-        self._sessions = 1
 
     def hello(self) -> dict[str, Any]:
         """Who answers, before anything is loaded."""
@@ -37,7 +36,7 @@ class Worker:
 
     def load(self, *, subject: str, sessions: int, **options: Any) -> dict[str, Any]:
         """Loads a subject, which all later requests use, and returns its facts."""
-        self._subject, self._sessions = self._make(subject), sessions
+        self._subject = self._make(subject)
         facts = self._subject.load(sessions=sessions, **options)
         return facts | {"environment": deciding(os.environ), "python": platform.python_version()}
 
@@ -60,7 +59,7 @@ class Worker:
         tokens, seconds = subject.sample(metric, n, seed, repeats, limit_seconds)
         usage = Usage.now().since(before) if subject.has_resource_usage else None
         return {
-            "tokens": tokens * self._sessions,
+            "tokens": tokens,
             "seconds": seconds,
             "usage": usage,
             "overlap": getattr(subject, "overlap", None),

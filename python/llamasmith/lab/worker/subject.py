@@ -31,6 +31,9 @@ class Subject(ABC):
     has_resource_usage: ClassVar[bool] = True
     """Whether this process does the work, so that its own counters tell what the work has cost."""
 
+    n_sessions: int = 1
+    """Sessions that work at once."""
+
     @abstractmethod
     def load(
         self, *, engine: str, model: str, model_options: dict[str, Any], session_options: dict[str, Any], sessions: int
@@ -49,8 +52,11 @@ class Subject(ABC):
         """Seconds for generating `n` greedy tokens after the one that comes with `PROMPT`; never ends early."""
 
     def generate_within(self, n: int, limit_seconds: float) -> tuple[int, float]:
-        """Like `generate()`, but may end early once `limit_seconds` are over: the tokens that came, and the seconds."""
-        return n, self.generate(n)
+        """Like `generate()`, but may end early once `limit_seconds` are over.
+
+        Returns the tokens that came in all sessions together, at least one in each, and the seconds.
+        """
+        return n * self.n_sessions, self.generate(n)
 
     def first_token(self, n: int, seed: int) -> float:
         """Seconds from the start of a prompt of `n` tokens until the first token is chosen."""
@@ -59,16 +65,17 @@ class Subject(ABC):
     def sample(self, metric: str, n: int, seed: int, repeats: int, limit_seconds: float) -> tuple[int, list[float]]:
         """`repeats` times ``pp``, ``tg`` or ``ttft``; once `limit_seconds` are over there are no more repeats.
 
-        Returns the tokens of all repeats in one session, and the seconds of each repeat.
+        Returns the tokens of all repeats and sessions, and the seconds of each repeat.
         """
+        seconds: list[float] = []
         measures: dict[str, Callable[[], tuple[int, float]]] = {
-            "pp": lambda: (n, self.prompt(n, seed)),
-            "tg": lambda: self.generate_within(n, limit_seconds),
+            "pp": lambda: (n * self.n_sessions, self.prompt(n, seed)),
+            "tg": lambda: self.generate_within(n, limit_seconds - sum(seconds)),
             "ttft": lambda: (n, self.first_token(n, seed)),
         }
         if metric not in measures:
             raise ValueError(f"metric is {metric!r}; allowed: {', '.join(measures)}")
-        tokens, seconds = 0, []
+        tokens = 0
         for _ in range(repeats):
             done, took = measures[metric]()
             tokens += done

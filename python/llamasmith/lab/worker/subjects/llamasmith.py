@@ -17,6 +17,9 @@ __all__ = ["LlamasmithSubject"]
 
 _NO_LIMIT = threading.TIMEOUT_MAX
 
+# A session that is told to stop before it has begun goes on to the end.
+_LEAST_LIMIT_SECONDS = 0.01
+
 
 class LlamasmithSubject(Subject):
     """An engine, a model, and one session or several that work at once. `package` is llamasmith, or a stand-in."""
@@ -46,14 +49,18 @@ class LlamasmithSubject(Subject):
             self._package = llamasmith
         loaded = self._package.load_engine(engine)
         self._model = self._package.Model(model, **model_options)
+        if session_options.get("n_threads") == "auto":
+            session_options.pop("n_threads")  # this process decides, under the condition that it is in by now
         self._session_options = session_options
         self._sessions = [self._package.Session(self._model, **session_options) for _ in range(sessions)]
+        self.n_sessions = sessions
         self._prompt = list(self._model.tokenize(PROMPT))
         pool, budget = self._sessions[0].pool, self._package.thread_budget()
         return {
             "engine": loaded.name,
             "features": list(loaded.features),
             "wait": None if pool is None else pool.wait,
+            "n_threads": None if pool is None else pool.n_threads,
             "model": self._model.desc,
             "n_vocab": self._model.n_vocab,
             "bytes_per_token": getattr(self._model, "bytes_per_token", None),
@@ -81,12 +88,23 @@ class LlamasmithSubject(Subject):
                 _check_count(result.timings.generated_tokens, n + 1)
             return result.timings.generated_tokens - 1, float(result.timings.generate_seconds)
 
+        counts: list[int] = []
+
         def prepare(session: Any) -> Callable[[], object]:
             stream = session.stream(self._prompt, max_tokens=n + 1, temperature=0.0, ignore_eos=True)
             next(stream)
-            return lambda: _check_count(len(stream.finish().tokens), n + 1)
 
-        return n, self._together(prepare)
+            def go_on() -> None:
+                next(stream, None)  # one at least, however slow
+                result = _finish(stream, session, limit_seconds)
+                if result.stop_reason != "cancelled":
+                    _check_count(len(result.tokens), n + 1)
+                counts.append(len(result.tokens) - 1)
+
+            return go_on
+
+        seconds = self._together(prepare)
+        return sum(counts), seconds
 
     def first_token(self, n: int, seed: int) -> float:
         if len(self._sessions) > 1:
@@ -145,13 +163,7 @@ class LlamasmithSubject(Subject):
         stream = session.stream(self._prompt, max_tokens=n, temperature=0.0, ignore_eos=True)
         for _ in range(2):
             next(stream, None)
-        timer = threading.Timer(limit_seconds, session.cancel)
-        timer.daemon = True
-        timer.start()
-        try:
-            return stream.finish()
-        finally:
-            timer.cancel()
+        return _finish(stream, session, limit_seconds)
 
     def _together(self, prepare: Callable[[Any], Callable[[], object]]) -> float:
         """Prepares every session, then lets all work at once; the seconds until the last has done."""
@@ -187,6 +199,17 @@ class LlamasmithSubject(Subject):
         for thread in threads:
             thread.join()
         return spans, errors
+
+
+def _finish(stream: Any, session: Any, limit_seconds: float) -> Any:
+    """The rest of a generation, or as much of it as comes within the limit."""
+    timer = threading.Timer(max(limit_seconds, _LEAST_LIMIT_SECONDS), session.cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        return stream.finish()
+    finally:
+        timer.cancel()
 
 
 def _check_count(got: int, wanted: int) -> None:
