@@ -80,6 +80,14 @@ def test_under_other_conditions_all_arms_take_part() -> None:
     assert own.only_under(conditions[:1]) == {}
 
 
+def test_the_arms_of_the_first_condition_are_those_of_conditions_of_ones_own() -> None:
+    threads = find("threads")
+    conditions = [parse_condition(text) for text in ("neighbours=3", "quota=1")]
+    under = threads.only_under(conditions)
+    assert under["neighbours=3"] == threads.only["idle"]
+    assert under["quota=1"] == threads.only["quota=1"]
+
+
 def test_a_name_that_is_not_known_is_guessed_at() -> None:
     with pytest.raises(LabError, match=r"Did you mean 'engines'\?.*or a file NAME\.py"):
         find("engine")

@@ -131,6 +131,8 @@ def test_arms_that_take_part_under_some_conditions_only() -> None:
         {"a": 100.0, "c": 80.0}, "ac", conditions=(IDLE, QUOTA), only={"quota=1": ("c",)}, throttles=True
     )
     assert marks(only_c["cells"][1])["c"] == marks(only_c["cells"][0])["c"]
+    assert view(only_c).glances[0].caption.endswith("as fast as the baseline of each condition")
+    assert "quota" not in headline(only_c).text
 
 
 def test_question_and_verdict_come_first(plain: dict[str, Any]) -> None:

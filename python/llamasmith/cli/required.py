@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import LabError
+from ..lab.condition import parse_condition
 from ..lab.experiments import load_all
 from ..lab.requirements import Outcome, outcomes
 from ..lab.stats import enough_rounds
@@ -31,14 +32,18 @@ def print_required(record: Mapping[str, Any], console: Console) -> bool:
     facts = record["facts"]
     console.print(Text(f"{facts['model']['file']} on {facts['machine'].get('cpu_model') or 'an unknown CPU'}"))
     measured, missing = False, []
+    conditions = [cell["condition"]["name"] for cell in record["cells"]]
+    here = [one for one in definition.requirements if parse_condition(one.under).name in conditions]
     for metric in plan["metrics"]:
         last = metric == plan["metrics"][-1]
-        asked = [one for one in definition.requirements if last or one.what != "idle"]  # which is not of a metric
+        asked = [one for one in here if last or one.what != "idle"]  # which is not of a metric
         found = outcomes(record, asked, metric)
+        if not found:
+            continue
         measured |= any(outcome.found is not None for outcome in found)
         missing += [outcome.missing for outcome in found if outcome.missing]
         console.print()
-        console.print(_table(metric, found))
+        console.print(_table(metric, found, usual=definition.requirements[0].arm))
     console.print()
     for note in (*_notes(record), *(f"Not measured: {reason}" for reason in dict.fromkeys(missing))):
         console.print(Text(note, "yellow"))
@@ -56,13 +61,13 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _table(metric: str, found: list[Outcome]) -> Table:
+def _table(metric: str, found: list[Outcome], usual: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(Text(metric), width=16)
     table.add_column("required", ratio=1)
     table.add_column("measured", width=18)
     table.add_column("", no_wrap=True, width=6)
-    before, usual = "", found[0].requirement.arm
+    before = ""
     for outcome in found:
         condition = ", ".join(what for _, what in pressures(outcome.condition)) or "idle"
         of = outcome.requirement

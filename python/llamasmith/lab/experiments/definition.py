@@ -59,7 +59,8 @@ class Definition:
         metrics: names such as ``pp128``, ``tg64``, ``ttft128``.
         needs: says why the experiment cannot run here and how to change that; None if it can.
         quality: whether arithmetic differs, so that token distributions are compared where a text is given.
-        only: names of the arms that take part under a condition, by its words; under the others all do.
+        only: names of the arms that take part under a condition, by its words. Under others those of the first
+            condition do; all of them where nothing is chosen for that one.
         requirements: what the figures must reach; `lab required` holds a record against them.
     """
 
@@ -83,4 +84,6 @@ class Definition:
     def only_under(self, conditions: Iterable[Condition]) -> dict[str, Sequence[str]]:
         """The names of the arms that take part, by the name of the condition, as far as it is one of `conditions`."""
         chosen = {parse_condition(words).name: names for words, names in self.only.items()}
-        return {condition.name: chosen[condition.name] for condition in conditions if condition.name in chosen}
+        usual = chosen.get(parse_condition(self.conditions[0]).name)
+        found = {condition.name: chosen.get(condition.name, usual) for condition in conditions}
+        return {name: names for name, names in found.items() if names is not None}

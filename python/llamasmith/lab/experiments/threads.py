@@ -20,12 +20,14 @@ _CALM, _TURNS, _UNEVEN = "idle", "neighbours=2,every=2", "neighbours=1,nice=-10"
 _BUSY = tuple(f"neighbours={n}" for n in (1, 2, 4))
 _MANY = ("oversubscribe=2", "oversubscribe=4")
 
-# With more threads than CPUs, upstream's own pool makes a token in seconds: it is left out there. So is in each cell
-# what no figure asks for, since every arm costs the time of all.
+# Left out is what makes a token in seconds: pools that spin, with more threads than CPUs; and beside a neighbour of
+# higher weight all that wait for a thread without sleeping (0.1 tokens/s were seen). And in each cell what no figure
+# asks for, since every arm costs the time of all.
 _ONLY = {
     _CALM: _ALL,
     **dict.fromkeys(_MANY, ("upstream-openmp", "patched", _EACH, "yield")),
-    **dict.fromkeys((*_BUSY, _UNEVEN), _ALL),
+    **dict.fromkeys(_BUSY, _ALL),
+    _UNEVEN: ("patched", "park", _ONE),
     _TURNS: ("upstream-openmp", "patched", _ONE),
     "quota=1": (*_UPSTREAMS, "patched", _ONE, _AUTO),
     "sessions=2": (*_UPSTREAMS, "patched"),
@@ -59,13 +61,17 @@ _SPEED = (
     Requirement(
         _TURNS, "patched", 0.90, over=("patched",), means=(_CALM, "neighbours=2"), called="mean of idle and busy"
     ),
-    Requirement(_UNEVEN, "patched", 0.90, over=_FIXED, called=_BEST),
+    Requirement(_UNEVEN, "patched", 0.90, over=("park", _ONE), called=_BEST),
     Requirement("quota=1", _AUTO, 1.15, over=("upstream",)),
     Requirement("quota=1", "patched", 0.95, over=(_ONE,)),
     Requirement("sessions=2", "patched", 0.90, over=("patched",), means=(_CALM,), called="one session, idle"),
 )
 _COSTS = (
-    *(Requirement(words, "patched", 1.00, over=("upstream-openmp",), what="cpu") for words in _ONLY),
+    *(
+        Requirement(words, "patched", 1.00, over=("upstream-openmp",), what="cpu")
+        for words in _ONLY
+        if words != _UNEVEN
+    ),
     Requirement("quota=1", _AUTO, 1.00, over=("upstream-openmp",), what="cpu"),
     Requirement(_CALM, "patched", 0.005, what="idle"),
 )

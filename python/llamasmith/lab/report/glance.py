@@ -43,7 +43,8 @@ class Glance:
 def glances(record: Mapping[str, Any]) -> list[Glance]:
     """One for each metric, with the conditions across; or one with the metrics across, under one condition."""
     cells = record["cells"]
-    baseline = cells[0]["arms"][0]["name"]
+    baselines = {cell["arms"][0]["name"] for cell in cells}
+    baseline = "the baseline of each condition" if len(baselines) > 1 else "".join(baselines)
     # The metric that verdicts are told by comes first.
     names = sorted(cells[0]["metrics"], key=lambda name: name != leading_metric(cells[0]))
     if len(cells) == 1:

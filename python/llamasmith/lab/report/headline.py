@@ -34,7 +34,9 @@ def headline(record: Mapping[str, Any]) -> Headline:
     if record["outputs_equal"] is False:
         arm = next((name for cell in record["cells"] for name in _wrong(cell)), "an arm")
         return Headline(f"Do not use this comparison: {arm} generates other tokens than {baseline}.", "wrong")
-    found = [(cell, of) for cell in record["cells"] if (of := findings(cell, leading_metric(cell)))]
+    # Cells that the first arm takes no part in have a baseline of their own, and are told further below.
+    cells = [cell for cell in record["cells"] if cell["arms"][0]["name"] == baseline]
+    found = [(cell, of) for cell in cells if (of := findings(cell, leading_metric(cell)))]
     verdicts = [finding.verdict for _, of in found for finding in of]
     if not verdicts:
         return Headline(_nothing(record, baseline), "none")
