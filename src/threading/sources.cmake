@@ -9,6 +9,7 @@ function(llamasmith_add_threading target)
         "${dir}/names.c"
         "${dir}/nodes.c"
         "${dir}/park.c"
+        "${dir}/pools.c"
         "${dir}/proc.c"
         "${dir}/steps.c"
         "${dir}/wait.c")

@@ -84,6 +84,7 @@ int                 smith_crew_begin(struct smith_crew * crew, int n_threads, in
 }
 
 enum smith_manner    smith_manner_of(const struct ggml_tensor * node) { return node->manner; }
+bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_tensor * other) { return node == other; }
 struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * pool, int node_n) { return &pool->nodes[node_n]; }
 bool ggml_threadpool_smith_aborts(struct ggml_threadpool * pool) { return pool->abort_at > 0 && --pool->abort_at == 0; }
 void ggml_threadpool_chunk_set(struct ggml_threadpool * pool, int value) { atomic_store(&pool->current_chunk, value); }

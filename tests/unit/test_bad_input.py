@@ -341,7 +341,8 @@ def test_pool_options(options: dict[str, Any], message: str) -> None:
 
 def test_what_native_code_refuses_by_itself() -> None:
     load_engine()
-    good: dict[str, Any] = {"wait": "", "poll": 50, "cpus": [FIRST], "strict": False, "priority": "normal"}
+    placed: dict[str, Any] = {"cpus": [FIRST], "strict": False, "priority": "normal", "n_cpus": 2}
+    good: dict[str, Any] = {"wait": "", "poll": 50, **placed}
     bad: list[tuple[dict[str, Any], str]] = [
         ({"cpus": [-1]}, "Allowed: each CPU once, 0 to 511"),
         ({"cpus": [512]}, "Allowed: each CPU once"),

@@ -31,7 +31,12 @@ def test_build_info_tells_the_build() -> None:
     info = llamasmith.build_info()
     assert len(info.pin) == 40
     assert len(info.series_digest) == 64
-    assert [patch.name for patch in info.patches] == ["threading-wait-policy.patch", "threading-openmp-clamp.patch"]
+    assert [patch.name for patch in info.patches] == [
+        "threading-wait-policy.patch",
+        "threading-step-completion.patch",
+        "threading-openmp-clamp.patch",
+        "threading-persistent-pool.patch",
+    ]
     assert info.backends == ("cpu",)
     assert info.asdict()["pin"] == info.pin
 

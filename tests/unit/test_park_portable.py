@@ -124,6 +124,7 @@ static void use(int nothing, ...) { (void) nothing; }
 
 #define NEVER(...) { use(0, __VA_ARGS__); abort(); }
 enum smith_manner    smith_manner_of(const struct ggml_tensor * node) NEVER(node)
+bool smith_same_preparation(const struct ggml_tensor * a, const struct ggml_tensor * b) NEVER(a, b)
 struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * pool, int n) NEVER(pool, n)
 bool                 ggml_threadpool_smith_aborts(struct ggml_threadpool * pool) NEVER(pool)
 void                 ggml_threadpool_chunk_set(struct ggml_threadpool * pool, int value) NEVER(pool, value)

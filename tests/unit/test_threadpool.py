@@ -11,7 +11,7 @@ import pytest
 from llamasmith import Session, ThreadPool, thread_budget
 from llamasmith.errors import InvalidOption, SessionClosed
 
-POLICIES = ("spin", "yield", "park")
+POLICIES = ("spin", "yield", "park", "adaptive")
 TOKENS = [1, 40, 50, 60, 70]
 
 
@@ -32,7 +32,7 @@ def test_waiting_changes_no_bit_of_the_result(tiny: Any, n_threads: int) -> None
 
 
 def test_each_policy_waits_its_own_way(tiny: Any) -> None:
-    spin, yields, park = (counters_after(tiny, wait) for wait in POLICIES)
+    spin, yields, park = (counters_after(tiny, wait) for wait in ("spin", "yield", "park"))
     # A thread may still be about to count its last barrier when the first one is done with the graph.
     assert yields.barriers == pytest.approx(spin.barriers, abs=2)
     assert park.barriers == pytest.approx(spin.barriers, abs=2)
@@ -43,6 +43,65 @@ def test_each_policy_waits_its_own_way(tiny: Any) -> None:
     assert yields.spins == 0
     assert park.parks > 0
     assert min(spin.wait_ns, yields.wait_ns, park.wait_ns) > 0
+
+
+def test_adaptive_waits_less_often_than_at_every_barrier(tiny: Any) -> None:
+    spin, adaptive = (counters_after(tiny, wait) for wait in ("spin", "adaptive"))
+    assert 0 < adaptive.barriers < spin.barriers
+    assert (spin.n_active, spin.taken) == (0, 0)
+    assert adaptive.n_active == min(2, thread_budget().most)
+
+
+def test_adaptive_uses_no_more_threads_than_can_run(tiny: Any) -> None:
+    most = thread_budget().most
+    with Session(tiny, n_ctx=64, n_threads=most + 3, wait="adaptive") as session:
+        session.decode(TOKENS)
+        assert session.counters().n_active == most
+
+
+def test_adaptive_shares_the_cpus_among_sessions_that_compute_at_once(tiny: Any) -> None:
+    most = thread_budget().most
+    if most < 2:
+        pytest.skip("one CPU cannot be shared")
+    with Session(tiny, n_ctx=64, n_threads=most) as first, Session(tiny, n_ctx=64, n_threads=most) as second:
+        first.decode(TOKENS)
+        second.decode(TOKENS)  # within milliseconds of the first one's graph
+        first.decode([5])
+        assert {first.counters().n_active, second.counters().n_active} & {max(1, most // 2)}
+
+
+def test_a_bound_pool_counts_its_own_cpus(tiny: Any) -> None:
+    cpu = thread_budget().cpus[0]
+    with ThreadPool(2, cpus=[cpu]) as pool, Session(tiny, n_ctx=64, pool=pool) as session:
+        session.decode(TOKENS)
+        assert session.counters().n_active == 1
+
+
+THREADS_KEPT = """
+import os
+from llamasmith import Model, Session
+session = Session(Model({path!r}), n_ctx=64, n_threads=3, disposable_pool=True)
+def threads():
+    return set(os.listdir("/proc/self/task"))
+before = threads()
+session.decode([1, 2, 3])
+kept = threads() - before
+for token in range(5, 15):
+    session.decode([token])
+    assert threads() - before == kept, "made anew"
+print(len(kept))
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize(("engine", "kept"), [("patched", 2), ("upstream", 0)])
+def test_threads_without_a_pool_live_on(run_python: Any, tiny: Any, engine: str, kept: int) -> None:
+    result = run_python(THREADS_KEPT.format(path=str(tiny.path)), LLAMASMITH_ENGINE=engine)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [str(kept)]
 
 
 def test_one_thread_never_waits(tiny: Any) -> None:
@@ -57,13 +116,13 @@ def test_policy_may_change_at_any_time(tiny: Any) -> None:
             session.pool.wait = wait
             assert session.pool.wait == wait
             session.decode([5])
-        with pytest.raises(InvalidOption, match="Allowed: spin, yield, park"):
+        with pytest.raises(InvalidOption, match="Allowed: spin, yield, park, adaptive"):
             session.pool.wait = "nap"
 
 
-def test_default_is_spin() -> None:
+def test_default_is_adaptive() -> None:
     pool = ThreadPool(2)
-    assert pool.wait == "spin"
+    assert pool.wait == "adaptive"
     assert "2 threads" in repr(pool)
     pool.close()
 
@@ -75,7 +134,7 @@ def test_environment_sets_the_default(run_python: Any) -> None:
 
 def test_bad_environment_is_an_error(run_python: Any) -> None:
     result = run_python("from llamasmith import ThreadPool; ThreadPool(2)", LLAMASMITH_WAIT="napping")
-    assert "InvalidOption: LLAMASMITH_WAIT is 'napping'. Allowed: spin, yield, park" in result.stderr
+    assert "InvalidOption: LLAMASMITH_WAIT is 'napping'. Allowed: spin, yield, park, adaptive" in result.stderr
 
 
 def test_pause_and_resume(tiny: Any) -> None:

@@ -58,7 +58,10 @@ def generate(
         str | None, typer.Option(help="Engine to run; see `doctor`.", show_default="LLAMASMITH_ENGINE, or patched")
     ] = None,
     wait: Annotated[
-        str | None, typer.Option(help="How threads wait: adaptive, spin, yield, park.", show_default="LLAMASMITH_WAIT, or adaptive")
+        str | None,
+        typer.Option(
+            help="How threads wait: adaptive, spin, yield, park.", show_default="LLAMASMITH_WAIT, or adaptive"
+        ),
     ] = None,
     flash_attn: Annotated[FlashAttention, typer.Option(help="Fused attention.")] = FlashAttention.AUTO,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end instead.")] = False,
