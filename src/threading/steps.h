@@ -66,8 +66,10 @@ void smith_steps_call_out(struct smith_wait * wait, bool leave);
 void ggml_barrier(struct ggml_threadpool * threadpool);
 void ggml_threadpool_chunk_set(struct ggml_threadpool * threadpool, int value);
 
-// Defined by the patch. A node of the graph that the pool computes; piece `ith` of `nth` of it, computed: returns how
-// many nodes that was, fused ones included; whether the graph's owner wants to stop.
-struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * threadpool, int node_n);
-int                  ggml_threadpool_smith_run(struct ggml_threadpool * threadpool, int node_n, int ith, int nth);
-bool                 ggml_threadpool_smith_aborts(struct ggml_threadpool * threadpool);
+// Defined by the patch threading-step-completion; weak, so that an engine built without it loads. A node of the graph that
+// the pool computes; piece `ith` of `nth` of it, computed: returns how many nodes that was, fused ones included; whether
+// the graph's owner wants to stop.
+#define SMITH_OF_PATCH __attribute__((weak))
+SMITH_OF_PATCH struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * threadpool, int node_n);
+SMITH_OF_PATCH int  ggml_threadpool_smith_run(struct ggml_threadpool * threadpool, int node_n, int ith, int nth);
+SMITH_OF_PATCH bool ggml_threadpool_smith_aborts(struct ggml_threadpool * threadpool);
