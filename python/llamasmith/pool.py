@@ -34,16 +34,19 @@ def thread_count(n_threads: int | None, name: str = "n_threads") -> int:
     return integer(name, n_threads, 1, MAX_THREADS, _LEAVE_IT_OUT)
 
 
-def warn_of_too_many(n_threads: int, budget: Budget, hint: str = "") -> None:
+def warn_of_too_many(n_threads: int, budget: Budget, hint: str = "", *, adaptive: bool = False) -> None:
     """Logs a warning if that is more than the budget, once for each number in this process."""
     if n_threads <= budget.budget or (n_threads, budget.budget) in _warned:
         return
     _warned.add((n_threads, budget.budget))
     _log.warning(
-        "%d threads on %s (%s): at every barrier all wait for the one that has none. Use at most %d%s.",
+        "%d threads on %s (%s): %s. Use at most %d%s.",
         n_threads,
         counted(budget.budget, "CPU"),
         "; ".join(budget.reasons),
+        f"no more than {budget.most} of them will work at once"
+        if adaptive
+        else "at every barrier all wait for the one that has none",
         budget.budget,
         hint,
     )
@@ -62,7 +65,7 @@ class PoolCounters:
     parks: int
     """Times that a thread slept in the kernel, at barriers and between graphs."""
     wait_ns: int
-    """Nanoseconds spent waiting at barriers."""
+    """Nanoseconds spent waiting at barriers; under ``adaptive``, without the time asleep."""
     taken: int
     """Pieces of work done for a thread that was late; ``adaptive`` alone."""
     n_active: int
@@ -132,7 +135,8 @@ class ThreadPool(Closing):
         self._n_threads = count
         if ids is not None and cpus is not None:
             budget = replace(budget, reasons=(f"cpus names {cpu_text(ids)}", *budget.reasons[1:]))
-        warn_of_too_many(count, budget, ", or wait='adaptive'" if self.wait in {"spin", "yield"} else "")
+        hint = ", or wait='adaptive'" if self.wait in {"spin", "yield"} else ""
+        warn_of_too_many(count, budget, hint, adaptive=self.wait == "adaptive")
 
     @property
     def n_threads(self) -> int:

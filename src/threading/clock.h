@@ -33,8 +33,13 @@ static inline uint64_t smith_ticks(void) {
 // How many ticks there are in a microsecond, at least 1. Measured on the first call, which takes 100 microseconds.
 uint64_t smith_ticks_per_us(void);
 
+// How many pauses one is: more than 1 stands in for a CPU on which a pause is dearer (measurements only).
+#ifndef SMITH_PAUSES
+#define SMITH_PAUSES 1
+#endif
+
 // Tells the core that this is a waiting loop. 4 to 140 cycles on x86, depending on its generation.
-static inline void smith_relax(void) {
+static inline void smith_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     _mm_pause();
 #elif defined(__aarch64__)
@@ -44,4 +49,10 @@ static inline void smith_relax(void) {
 #else
     __asm__ volatile("" ::: "memory");
 #endif
+}
+
+static inline void smith_relax(void) {
+    for (int i = 0; i < SMITH_PAUSES; i++) {
+        smith_pause();
+    }
 }

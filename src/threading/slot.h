@@ -28,6 +28,10 @@ struct smith_slot {
     int  phase;    // enum smith_phase
     bool bordered; // the operation has come to its phase border
 
+    // Clock ticks: since when the thread has had its CPU, as far as it knows, and when it last looked.
+    uint64_t running_since;
+    uint64_t seen_running;
+
     // On a line of its own, since any thread may claim the piece of this number, or wake this thread.
     _Alignas(SMITH_CACHE_LINE) atomic_uint_fast64_t claimed; // the last step whose piece of this number was claimed
     atomic_int  asleep; // enum smith_sleep

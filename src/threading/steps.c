@@ -20,6 +20,11 @@
 #define YIELD_NS 300000u
 // Between two graphs: a program chooses a token in less.
 #define IDLE_SPIN_NS 1000000u
+// A thread that has run for so long offers its CPU to others while it holds no piece: better put aside now than in the
+// middle of one. With nobody else to run, that is a system call of half a microsecond.
+#define REST_AFTER_NS 1500000u
+// Nothing that a thread does between two steps takes so long, but to be put aside.
+#define GAP_NS 500000u
 // Looks at the step, with a pause after each, between two looks at the clock and at the others' pieces.
 #define LOOKS 8
 
@@ -227,6 +232,19 @@ static bool claim(struct smith_wait * wait, uint64_t step, int piece) {
                                                                   memory_order_relaxed);
 }
 
+static void rest(struct smith_slot * self) {
+    const uint64_t per_us = smith_ticks_per_us();
+    const uint64_t now    = smith_ticks();
+    if (now - self->seen_running > GAP_NS * per_us / 1000) {
+        self->running_since = now;
+    } else if (now - self->running_since > REST_AFTER_NS * per_us / 1000) {
+        sched_yield();
+        smith_count(&self->yields, 1);
+        self->running_since = smith_ticks();
+    }
+    self->seen_running = now > self->running_since ? now : self->running_since;
+}
+
 // A thread's own pieces: of its number, and of threads that are not active.
 static void compute_own(struct ggml_threadpool * threadpool, struct smith_wait * wait, int ith, uint64_t step,
                         uint64_t what) {
@@ -234,6 +252,7 @@ static void compute_own(struct ggml_threadpool * threadpool, struct smith_wait *
     if (atomic_load_explicit(&smith_self->absent, memory_order_relaxed)) {
         atomic_store_explicit(&smith_self->absent, false, memory_order_relaxed);
     }
+    rest(smith_self);
     for (int piece = ith; piece < pieces_of(what); piece += n_active) {
         if (claim(wait, step, piece)) {
             compute_piece(threadpool, wait, step, what, piece);
@@ -274,7 +293,9 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
     const uint64_t       yield    = in_graph ? YIELD_NS * per_us / 1000 : spin;
     uint64_t             spins    = 0;
     uint64_t             waited   = 0;
-    while (atomic_load_explicit(&steps->step, memory_order_relaxed) == step) {
+    uint64_t             slept    = 0; // not a cost: the CPU is free for others
+    bool                 over     = false;
+    while (!over && atomic_load_explicit(&steps->step, memory_order_relaxed) == step) {
         if (active && waited < spin) {
             for (int i = 0; i < LOOKS && atomic_load_explicit(&steps->step, memory_order_relaxed) == step; i++) {
                 smith_relax();
@@ -284,20 +305,17 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
             sched_yield();
             smith_count(&smith_self->yields, 1);
         } else {
+            const uint64_t asleep = smith_ticks();
             sleep_until_woken(wait, ith, step);
+            slept += smith_ticks() - asleep;
         }
         waited = smith_ticks() - start;
-        if (in_graph && active && compute_late(threadpool, wait, ith, step, what, waited > take)) {
-            return;
-        }
-        if (!in_graph && must_leave(steps)) {
-            break;
-        }
+        over   = in_graph ? active && compute_late(threadpool, wait, ith, step, what, waited > take) : must_leave(steps);
     }
     smith_count(&smith_self->spins, spins);
-    if (in_graph) {
+    if (in_graph && active) {
         smith_count(&smith_self->barriers, 1);
-        smith_count(&smith_self->wait_ticks, smith_ticks() - start);
+        smith_count(&smith_self->wait_ticks, waited - slept);
     }
 }
 

@@ -38,7 +38,7 @@ def nanoseconds(session: Session, n_tokens: int) -> float:
 
 @pytest.mark.benchmark(group="barrier (spin with too few CPUs: a shorter token)")
 @pytest.mark.parametrize(
-    ("n_threads", "wait"), [(1, "spin"), *((n, wait) for n in (2, 4) for wait in ("spin", "yield", "park"))]
+    ("n_threads", "wait"), [(1, "spin"), *((n, wait) for n in (2, 4) for wait in ("spin", "yield", "park", "adaptive"))]
 )
 def test_barrier(benchmark: Any, narrow: Any, n_threads: int, wait: str) -> None:
     # Four threads that spin on two CPUs wait at each barrier for the end of a time slice: half a second for 31 of them.
@@ -80,7 +80,7 @@ def test_barrier(benchmark: Any, narrow: Any, n_threads: int, wait: str) -> None
 
 
 @pytest.mark.benchmark(group="50 tokens of a tiny model, 2 threads")
-@pytest.mark.parametrize("wait", ["spin", "yield", "park"])
+@pytest.mark.parametrize("wait", ["spin", "yield", "park", "adaptive"])
 def test_small_graphs(benchmark: Any, tiny: Any, wait: str) -> None:
     if not load_engine().chooses_wait:
         pytest.skip(f"the engine {load_engine().name} has no choice of waiting; patched has")
