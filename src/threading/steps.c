@@ -14,10 +14,6 @@
 // A thread that has a CPU begins its piece within a microsecond. One that has not begun after this time counts as absent:
 // its pieces are taken at once from then on, until it is seen again. (Taking them after one microsecond cost 2 to 3 %.)
 #define TAKE_AFTER_NS 20000u
-// While all threads run, only the split attention of long texts and the steps of prompts make anybody wait so long.
-#define SPIN_NS 100000u
-// With nobody else to run, sched_yield() is a slow pause; with somebody, it gives the CPU away for a time slice.
-#define YIELD_NS 300000u
 // Between two graphs: a program chooses a token in less.
 #define IDLE_SPIN_NS 1000000u
 // A thread that has run for so long offers its CPU to others while it holds no piece: better put aside now than in the
@@ -232,6 +228,7 @@ static bool claim(struct smith_wait * wait, uint64_t step, int piece) {
                                                                   memory_order_relaxed);
 }
 
+// Between two steps: gives the CPU away in time, as far as the thread can tell how long it has had it.
 static void rest(struct smith_slot * self) {
     const uint64_t per_us = smith_ticks_per_us();
     const uint64_t now    = smith_ticks();
@@ -289,8 +286,8 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
     const uint64_t       per_us   = smith_ticks_per_us();
     const uint64_t       start    = smith_ticks();
     const uint64_t       take     = TAKE_AFTER_NS * per_us / 1000;
-    const uint64_t       spin     = (in_graph ? SPIN_NS : steps->idle_spin ? IDLE_SPIN_NS : 0) * per_us / 1000;
-    const uint64_t       yield    = in_graph ? YIELD_NS * per_us / 1000 : spin;
+    const uint64_t       spin     = (in_graph ? SMITH_SPIN_NS : steps->idle_spin ? IDLE_SPIN_NS : 0) * per_us / 1000;
+    const uint64_t       yield    = in_graph ? SMITH_YIELD_NS * per_us / 1000 : spin;
     uint64_t             spins    = 0;
     uint64_t             waited   = 0;
     uint64_t             slept    = 0; // not a cost: the CPU is free for others
@@ -397,7 +394,7 @@ void smith_steps_init(struct smith_steps * steps) {
     atomic_init(&steps->abort, false);
     atomic_init(&steps->n_done, 0);
     atomic_init(&steps->idle_spin, true);
-    steps->nth     = 1;
+    steps->nth      = 1;
     steps->n_nodes  = 0;
     steps->prepared = -1;
 }

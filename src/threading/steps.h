@@ -4,8 +4,8 @@
 // for as long as the scheduler likes. Here the work of a node is cut into as many pieces as the graph has threads,
 // with ggml's own `ith` and `nth`, and a step ends when all its pieces are *done*. A thread computes the piece of its
 // own number; one that is late finds it taken by another, and just joins the present step. So a thread without a CPU
-// holds up the others only if it lost it in the middle of a piece. As the number of pieces never depends on how many
-// threads work, no bit of a result does either.
+// holds up the others only if it lost it in the middle of a piece. As the number of pieces does not depend on how many
+// threads work, no bit of a result does either (but where all must arrive: there, the threads that work are the pieces).
 //
 // The thread that ends a step (the finisher) looks for the next one. What is too small to be worth a meeting, it
 // computes on the way by itself.
@@ -26,6 +26,13 @@ enum smith_phase {
     SMITH_PREPARE = 1, // up to the border
     SMITH_PRODUCE = 2, // from the border on
 };
+
+// The policy `adaptive`, in a graph: how long a thread spins, and then, until it sleeps, yields; from the start of its wait.
+//
+// While all threads run, only the split attention of long texts and the steps of prompts make anybody wait so long.
+#define SMITH_SPIN_NS 100000u
+// With nobody else to run, sched_yield() is a slow pause; with somebody, it gives the CPU away for a time slice.
+#define SMITH_YIELD_NS 300000u
 
 struct smith_steps {
     // One line, which every thread reads and only a finisher writes.

@@ -12,11 +12,6 @@
 // save: spinning for as long as parking costs is never worse than twice the best choice.
 #define PARK_AFTER_SPINS 64
 
-// The policy `adaptive` at a barrier of upstream's, in nanoseconds: while all threads run nobody waits so long; then, as
-// long as there is nobody else to run, a yield is a slow pause.
-#define SPIN_NS  50000u
-#define YIELD_NS 200000u
-
 // Upstream's unit of polling between graphs, in pauses per polling level (ggml_graph_compute_poll_for_work).
 #define ROUNDS_PER_POLL_LEVEL (1024u * 128u)
 
@@ -92,8 +87,8 @@ static void wait_parked(struct smith_wait * wait, atomic_int * word, int old) {
 
 static void wait_adaptively(struct smith_wait * wait, atomic_int * word, int old) {
     const uint64_t start  = smith_ticks();
-    const uint64_t spin   = SPIN_NS * smith_ticks_per_us() / 1000;
-    const uint64_t yield  = YIELD_NS * smith_ticks_per_us() / 1000;
+    const uint64_t spin   = SMITH_SPIN_NS * smith_ticks_per_us() / 1000;
+    const uint64_t yield  = SMITH_YIELD_NS * smith_ticks_per_us() / 1000;
     uint64_t       spins  = 0;
     while (atomic_load_explicit(word, memory_order_relaxed) == old) {
         const uint64_t waited = smith_ticks() - start;
