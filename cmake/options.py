@@ -185,8 +185,8 @@ def refuse_what_needs_the_core(requested: dict[str, str], built: Backends) -> No
     for name in ("LLAMASMITH_ENGINES", "LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if name in requested:
             raise BuildError(
-                f"{name}={requested[name]} has no effect with LLAMASMITH_BACKENDS={';'.join(built.names)}, which builds "
-                f"nothing but backends. Add cpu to LLAMASMITH_BACKENDS."
+                f"{name}={requested[name]} has no effect with LLAMASMITH_BACKENDS={';'.join(built.names)}, which "
+                f"builds nothing but backends. Add cpu to LLAMASMITH_BACKENDS."
             )
 
 

@@ -24,7 +24,11 @@ sys.path[:] = json.loads(sys.argv[2])
 try:
     from dataclasses import asdict
     from llamasmith.backends import load_backend
-    found = {"devices": [asdict(device) for device in load_backend(sys.argv[1]).devices]}
+    backend = load_backend(sys.argv[1])
+    found = {"devices": [asdict(device) for device in backend.devices]}
+    if backend.name == "cuda" and not backend.devices:
+        from llamasmith.cuda_driver import why_no_gpu
+        found["error"] = why_no_gpu(backend.built.get("cuda", ""))
 except Exception as error:
     found = {"error": str(error)}
 print(json.dumps(found))

@@ -6,7 +6,6 @@ since an engine built for another CPU does not raise: it kills its process.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version

@@ -83,8 +83,9 @@ def load_engine(name: str | None = None, *, backends: Sequence[str] | None = Non
             environment's ``LLAMASMITH_BACKENDS`` names, else all that are installed: one that does not load is left out
             with a warning then, and is an error if it was named (BackendError).
 
-    Loading the same engine again does nothing, but for backends that are named. Raises EngineNotFound for a name that was not built, EngineError if
-    another engine already runs here (one process runs one engine), InvalidOption for a bad ``LLAMASMITH_WAIT``.
+    Loading the same engine again does nothing, but for backends that are named. Raises EngineNotFound for a name that
+    was not built, EngineError if another engine already runs here (one process runs one engine), InvalidOption for a
+    bad ``LLAMASMITH_WAIT`` or ``LLAMASMITH_BACKENDS``.
     """
     global _loaded
     with _lock:

@@ -80,6 +80,8 @@ def test_the_installed_ones_load_in_processes_of_their_own() -> None:
 def test_what_the_environment_asks_for(said: str, what: str | None) -> None:
     states = tried(files("openblas"), openblas={"devices": [BLAS]})
     found = list(wrong_environment({"LLAMASMITH_BACKENDS": said}, states))
-    assert [wrong.what for wrong in found] == ([] if what is None else [f"LLAMASMITH_BACKENDS is {said!r}, and {what}."])
+    assert [wrong.what for wrong in found] == (
+        [] if what is None else [f"LLAMASMITH_BACKENDS is {said!r}, and {what}."]
+    )
     assert all("none, cpu, openblas" in wrong.mend for wrong in found)
     assert list(wrong_environment({}, states)) == []

@@ -86,7 +86,10 @@ def add(folder: Path) -> None:
         (lambda folder: (folder / "backend.json").write_text("[]"), "backend.json is damaged: it must have"),
         (lambda folder: write(folder, pin=7), "backend.json is damaged: it must have"),
         (lambda folder: write(folder, name="cuda"), "backend.json is that of the backend 'cuda'"),
-        (lambda folder: write(folder, pin="f" * 40, version="9.9"), "another llama.cpp, ffffffffffff .version 9.9.; this"),
+        (
+            lambda folder: write(folder, pin="f" * 40, version="9.9"),
+            "another llama.cpp, ffffffffffff .version 9.9.; this",
+        ),
         (lambda folder: write(folder, abi="0" * 64), "other headers of ggml"),
         (lambda folder: (folder / "libggml-blas.so").unlink(), "libggml-blas.so is missing"),
         (lambda folder: (folder / "libggml-blas.so").write_text("<html>"), "is not a shared library"),
@@ -100,7 +103,8 @@ def add(folder: Path) -> None:
 )
 def test_what_may_not_be_loaded(root: Path, harm: Callable[[Path], object], problem: str) -> None:
     harm(root / "backends" / "openblas")
-    assert pytest.raises(BackendError, backends._load, only(root)).match(problem)
+    with pytest.raises(BackendError, match=problem):
+        backends._load(only(root))
 
 
 def from_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, name: str = "openblas") -> Path:
@@ -208,7 +212,9 @@ def test_a_broken_backend_is_warned_of_once(root: Path, monkeypatch: pytest.Monk
 def test_a_missing_library_says_how_to_get_it() -> None:
     files = BackendFiles("openblas", Path("/x/libggml-blas.so"), "llamasmith", facts())
     said = "failed to load /x/libggml-blas.so: libscipy_openblas.so: cannot open shared object file."
-    assert files.why_not_loaded(said).endswith("cannot open shared object file. Install it: pip install scipy-openblas32")
+    assert files.why_not_loaded(said).endswith(
+        "cannot open shared object file. Install it: pip install scipy-openblas32"
+    )
     assert files.why_not_loaded("something else.") == "something else."
 
 
@@ -320,7 +326,8 @@ llamasmith.load_backend("openblas")
 library = next(one.path for one in backends() if one.name == "openblas")
 wrapper = ctypes.CDLL(str(library)).smith_openblas_set_num_threads
 wrapper(3)
-blas = next(line.split(None, 5)[-1].strip() for line in open("/proc/self/maps") if "openblas" in line and "ggml" not in line)
+maps = {line.split(None, 5)[-1].strip() for line in open("/proc/self/maps") if "openblas" in line}
+(blas,) = [path for path in maps if "ggml" not in path]
 library = ctypes.CDLL(blas)
 ask = getattr(library, "scipy_openblas_get_num_threads", None) or library.openblas_get_num_threads
 print(ask())

@@ -58,9 +58,13 @@ DIAGNOSIS = Diagnosis(
             "llamasmith-openblas",
             "1.2.3",
             {"compiler": "GNU 12.2.0", "library": "OpenBLAS 0.3.34.481.3", "from": "wheel"},
-            devices=({"name": "BLAS", "description": "OpenBLAS", "type": "accel", "memory_free": 0, "memory_total": 0},),
+            devices=(
+                {"name": "BLAS", "description": "OpenBLAS", "type": "accel", "memory_free": 0, "memory_total": 0},
+            ),
         ),
-        BackendState("cuda", "/a/libggml-cuda.so", "llamasmith", "1.2.3", {}, False, "no driver. " + "Long words. " * 9),
+        BackendState(
+            "cuda", "/a/libggml-cuda.so", "llamasmith", "1.2.3", {}, False, "no driver. " + "Long words. " * 9
+        ),
     ),
 )
 

@@ -44,7 +44,10 @@ def load_options() -> Any:
 
 options = load_options()
 KNOWN = {
-    *(f"GGML_{name}" for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "RPC", "VULKAN", "LLAMAFILE", *options.X86_ISA)),
+    *(
+        f"GGML_{name}"
+        for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "RPC", "VULKAN", "LLAMAFILE", *options.X86_ISA)
+    ),
     *options.DECIDED,
     "LLAMA_FATAL_WARNINGS",
 }
@@ -147,7 +150,7 @@ def test_contradictions_are_refused(words: list[str], message: str) -> None:
 
 def test_a_backend_that_is_not_written_yet_is_refused_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(options.backends.MISSING, "rpc", "somebody writes it")
-    with pytest.raises(BuildError, match="The backend rpc was asked for: somebody writes it. Allowed: cpu, "):
+    with pytest.raises(BuildError, match=r"The backend rpc was asked for: somebody writes it\. Allowed: cpu, "):
         choose("GGML_RPC=ON")
 
 
