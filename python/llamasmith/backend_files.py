@@ -22,7 +22,7 @@ from .elf import elf_problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["ENTRY_POINTS", "KINDS", "BackendFiles", "Kind", "installed_backends"]
+__all__ = ["ENTRY_POINTS", "KINDS", "BackendFiles", "Kind", "installed_backends", "usable_backends"]
 
 ENTRY_POINTS = "llamasmith.backends"
 _HEX = 12  # characters of a digest that tell two apart
@@ -91,6 +91,12 @@ def installed_backends(root: Path | None = None) -> tuple[BackendFiles, ...]:
     counts = Counter(one.name for one in found)
     twice = {name for name, count in counts.items() if count > 1}
     return tuple(_ambiguous(one, found) if one.name in twice and not one.problem else one for one in found)
+
+
+def usable_backends(built: Iterable[str]) -> tuple[str, ...]:
+    """Names of the backends that may be loaded here: those that were built in, and those of wheels of their own."""
+    wheels = [files.name for files in installed_backends() if not files.problem]
+    return tuple(dict.fromkeys([*built, *wheels]))
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Backend", "Device", "backends", "devices", "load_backend", "load_usable", "loaded_backends"]
+__all__ = [
+    "Backend",
+    "Device",
+    "backends",
+    "devices",
+    "load_backend",
+    "load_usable",
+    "loaded_backends",
+    "wanted_backends",
+]
 
 VARIABLE = "LLAMASMITH_BACKENDS"
 
@@ -124,8 +133,13 @@ def _load(files: BackendFiles) -> Backend:
     return backend
 
 
-def _wanted() -> list[str] | None:
-    """The backends that the environment names; None: all that are usable."""
+def wanted_backends(names: Sequence[str] | None = None) -> list[str] | None:
+    """The backends that `names`, or else the environment, asks for; None: all that are usable. Loads none of them.
+
+    Raises InvalidOption for a bad ``LLAMASMITH_BACKENDS``.
+    """
+    if names is not None:
+        return [name for name in ([names] if isinstance(names, str) else names) if name != "cpu"]
     said = os.environ.get(VARIABLE)
     if said is None:
         return None
@@ -148,7 +162,7 @@ def load_usable(names: Sequence[str] | None = None) -> tuple[Backend, ...]:
     One that was named and does not load is an error: BackendNotFound, BackendError. One that was not is left out, with
     a warning the first time.
     """
-    wanted = _wanted() if names is None else [name for name in names if name != "cpu"]
+    wanted = wanted_backends(names)
     with _lock:
         if wanted is not None:
             return tuple(load_backend(name) for name in wanted)

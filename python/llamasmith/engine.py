@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ._native import _core
-from .backends import load_usable
+from .backends import load_usable, wanted_backends
 from .build import build_info, package_root
 from .errors import EngineError, EngineNotFound, InvalidOption
 
@@ -104,6 +104,7 @@ def load_engine(name: str | None = None, *, backends: Sequence[str] | None = Non
                 f"one engine. Call load_engine({name!r}) before anything else, or use another process."
             )
         _check_environment()
+        wanted_backends(backends)  # a bad LLAMASMITH_BACKENDS is told before anything is loaded
         facts = _core.load_engine(str(engine.path))
         _loaded = Engine(
             engine.name,

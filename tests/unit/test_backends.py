@@ -186,7 +186,14 @@ def test_the_environment_restricts(monkeypatch: pytest.MonkeyPatch, said: str | 
     monkeypatch.delenv("LLAMASMITH_BACKENDS", raising=False)
     if said is not None:
         monkeypatch.setenv("LLAMASMITH_BACKENDS", said)
-    assert backends._wanted() == wanted
+    assert backends.wanted_backends() == wanted
+
+
+def test_names_given_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMASMITH_BACKENDS", "nonsense")
+    assert backends.wanted_backends("openblas") == ["openblas"]
+    assert backends.wanted_backends(("cpu", "rpc")) == ["rpc"]
+    assert backends.wanted_backends(()) == []
 
 
 @pytest.mark.parametrize(("said", "message"), [("cdua", "names 'cdua'. Allowed"), ("none,rpc", "none alone")])
