@@ -226,7 +226,7 @@ WRONG = {
         r"return seen < step && atomic_compare_exchange_strong.*?;",
         "if (seen >= step) { return false; } sched_yield(); atomic_store(claimed, step); return true;",
     ),
-    "a job forgotten between two loops": ("border.c", r"return smith_self->job - smith_self->first_job;", "return ith;"),
+    "a job forgotten between loops": ("border.c", r"return smith_self->job - smith_self->first_job;", "return ith;"),
     "a product before what it depends on": ("group.c", r"&& may_go_first\(threadpool, node, i\)", ""),
     "a product computed twice": ("steps.c", r" \|\| went_first\(steps, node\)", ""),
 }
