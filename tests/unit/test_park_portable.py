@@ -177,8 +177,8 @@ int main(void) {
 """
 
 
-def compiled(words: list[object]) -> None:
-    done = subprocess.run(["cc", *map(str, words)], capture_output=True, text=True, check=False)
+def compiled(words: list[object], compiler: str = "cc") -> None:
+    done = subprocess.run([compiler, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -197,9 +197,10 @@ def test_the_portable_way_is_iso_c(tmp_path: Path) -> None:
     assert b"syscall" not in symbols
 
 
-def sound(program: Path, environment: dict[str, str] | None = None) -> None:
+def sound(program: Path, environment: dict[str, str] | None = None, emulator: str | None = None) -> None:
     env = {**os.environ, **(environment or {})}
-    done = subprocess.run([program], capture_output=True, text=True, env=env, timeout=120, check=False)
+    command = [program] if emulator is None else [emulator, program]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "sound\n")
 
 
@@ -218,6 +219,17 @@ def test_steps_compute_each_piece_once_and_in_order(way: list[str], tmp_path: Pa
     sources = [THREADING / name for name in (*STEPS, "steps.c")]
     compiled([*FLAGS, *way, "-O2", "-pthread", STRESS, *sources, "-o", program])
     sound(program)
+
+
+@pytest.mark.parametrize(("machine", "debian"), [("aarch64", "arm64"), ("riscv64", "riscv64")])
+def test_steps_compute_on_other_architectures(machine: str, debian: str, tmp_path: Path) -> None:
+    compiler, emulator, program = f"{machine}-linux-gnu-gcc", f"qemu-{machine}", tmp_path / "steps"
+    if shutil.which(compiler) is None or shutil.which(emulator) is None:
+        packages = f"gcc-{machine}-linux-gnu libc6-dev-{debian}-cross qemu-user"
+        pytest.skip(f"needs {compiler} and {emulator}; on Debian: apt-get install {packages}")
+    sources = [THREADING / name for name in (*STEPS, "steps.c")]
+    compiled([*FLAGS, "-O2", "-static", "-pthread", STRESS, *sources, "-o", program], compiler)
+    sound(program, emulator=emulator)
 
 
 WRONG = {
