@@ -16,8 +16,10 @@
 
 #define MAX_THREADS 8
 #define N_NODES     24
-#define N_GRAPHS    30
 #define MAX_JOBS    9
+#ifndef N_GRAPHS
+#define N_GRAPHS 30
+#endif
 
 // What the pieces of a node have written: the number of the graph. Not atomic: the steps have to order it.
 struct ggml_tensor {
