@@ -130,14 +130,20 @@ def explain(choice: Choice, variants: Sequence[Variant], left_out: Mapping[str, 
     found = best(variants, choice.features)
     if found is not None and found.name != choice.variant.name:
         text += f"; {found.name} is better and would run"
-    missing = next((variant for variant in above if lacking(variant, choice.features)), None)
-    if missing is not None:
-        text += f"; {missing.name} needs {_why_not(missing, choice.features)}"
-    elif not above:
+    impossible = [variant for variant in above if lacking(variant, choice.features)]
+    # The next one, and the best that the CPU could run if the system let it: that can be mended.
+    told = impossible[:1] + [each for each in reversed(impossible) if _only_barred(each, choice.features)][:1]
+    for variant in dict.fromkeys(told):
+        text += f"; {variant.name} needs {_why_not(variant, choice.features)}"
+    if not above:
         text += "; none that was built is better"
     for name, why in left_out.items():
         text += f"; {name} was not built: {why}"
     return text
+
+
+def _only_barred(variant: Variant, features: Mapping[str, str]) -> bool:
+    return all(features.get(name) == "barred" for name in lacking(variant, features))
 
 
 def _why_not(variant: Variant, features: Mapping[str, str]) -> str:
