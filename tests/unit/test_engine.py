@@ -58,6 +58,13 @@ assert "libggml-cpu" not in maps
     assert result.returncode == 0, result.stderr
 
 
+def test_a_variant_that_is_not_there_is_refused(run_python: Any) -> None:
+    """Of a single module, as of a build for all CPUs."""
+    result = run_python("import llamasmith; llamasmith.load_engine()", LLAMASMITH_CPU_VARIANT="z80")
+    assert result.returncode == 1
+    assert "InvalidOption: LLAMASMITH_CPU_VARIANT is 'z80'" in result.stderr
+
+
 def test_default_engine_and_environment(run_python: Any) -> None:
     code = "import llamasmith; print(llamasmith.load_engine().name)"
     assert run_python(code).stdout.split() == ["patched"]
