@@ -4,7 +4,8 @@ set(LLAMASMITH_ENGINES "patched;upstream;upstream-openmp" CACHE STRING
     "Engines to build: patched (our series), upstream (pristine); with OpenMP: upstream-openmp, patched-openmp")
 set(LLAMASMITH_BACKENDS "cpu" CACHE STRING "Backends to build; this version builds cpu")
 set(LLAMASMITH_CPU "native" CACHE STRING
-    "CPU to build the engines for: native (this machine) or baseline (x86-64-v2, ARMv8-A: any machine)")
+    "CPU to build the engines for: native (this machine), baseline (x86-64-v2, ARMv8-A), dispatch (any, chosen at run)")
+set(LLAMASMITH_CPU_VARIANTS "" CACHE STRING "Variants that dispatch builds, separated by semicolons; empty: all")
 set(LLAMASMITH_EXTRA_PATCHES "" CACHE STRING "Your own patch files, applied after ours, separated by semicolons")
 set(LLAMASMITH_SKIP_PATCHES "" CACHE STRING "Names of our patches to leave out, separated by semicolons")
 set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-quantize, llama-perplexity, llama-server")

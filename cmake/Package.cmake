@@ -8,8 +8,14 @@ endforeach()
 install(TARGETS _core LIBRARY DESTINATION ${package} COMPONENT ${component})
 
 foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
-    install(PROGRAMS "${PROJECT_BINARY_DIR}/engines/${engine}/libggml-cpu.so"
-        DESTINATION ${package}/engines/${engine} COMPONENT ${component})
+    foreach(target IN LISTS LLAMASMITH_ENGINE_TARGETS)
+        install(PROGRAMS "${PROJECT_BINARY_DIR}/engines/${engine}/lib${target}.so"
+            DESTINATION ${package}/engines/${engine} COMPONENT ${component})
+    endforeach()
+    if(LLAMASMITH_VARIANTS_BUILT)
+        install(FILES "${PROJECT_BINARY_DIR}/variants.json"
+            DESTINATION ${package}/engines/${engine} COMPONENT ${component})
+    endif()
     # A tool looks for its engine beside itself: one small executable for each engine, the code is in lib/.
     foreach(tool IN LISTS LLAMASMITH_TOOL_TARGETS)
         install(PROGRAMS $<TARGET_FILE:${tool}> DESTINATION ${package}/engines/${engine} COMPONENT ${component})

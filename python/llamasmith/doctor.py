@@ -41,6 +41,7 @@ try:
     waits = _core.wait_policies()
     engine = llamasmith.load_engine(sys.argv[1])
     found = {"path": str(engine.path), "features": engine.features, "waits": waits, "chooses_wait": engine.chooses_wait}
+    found |= {"variant": engine.variant or "", "variants": engine.variants, "variant_reason": engine.variant_reason}
 except Exception as error:
     found = {"error": f"{type(error).__name__}: {error}"}
 print(json.dumps(found))
@@ -64,6 +65,10 @@ class Trial:
     waits: tuple[str, ...] = ()
     """Wait policies that the environment's ``LLAMASMITH_WAIT`` may name."""
     chooses_wait: bool = False
+    variant: str = ""
+    """The variant that was loaded; empty if the engine is a single module."""
+    variants: tuple[str, ...] = ()
+    variant_reason: str = ""
     error: str = ""
     """Empty if it was loaded."""
 
@@ -78,6 +83,12 @@ class EngineState:
     """CPU features and kernels that it uses, as ggml names them."""
     loadable: bool
     error: str
+    variant: str = ""
+    """Of a build for all CPUs, the variant that runs here; empty for a single module."""
+    variants: tuple[str, ...] = ()
+    """All that were built, from the least to the best."""
+    variant_reason: str = ""
+    """Why this variant, and what keeps the next better one from running."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Diagnosis:
     series_digest: str
     patches: tuple[str, ...]
     cpu: str
-    """What it was built for: ``native`` (the machine it was built on) or ``baseline``."""
+    """What it was built for: ``native`` (the machine it was built on), ``baseline`` or ``dispatch``."""
     requested: Mapping[str, str]
     """Options of the build that differ from the defaults."""
     engines: tuple[EngineState, ...]
@@ -132,7 +143,7 @@ def try_engine(name: str, environment: Mapping[str, str]) -> Trial:
     except (IndexError, ValueError):
         said = child.stderr.decode(errors="replace").strip()
         return Trial(error=f"its process ended with exit status {child.returncode}: {said[-500:]}")
-    lists = {key: tuple(found[key]) for key in ("features", "waits") if key in found}
+    lists = {key: tuple(found[key]) for key in ("features", "waits", "variants") if key in found}
     return Trial(**{**found, **lists})
 
 
@@ -163,7 +174,16 @@ def examine(
             progress(name)
         trials[name] = trial(name, environment)
     states = tuple(
-        EngineState(name, found.path or _expected_path(name), found.features, not found.error, found.error)
+        EngineState(
+            name,
+            found.path or _expected_path(name),
+            found.features,
+            not found.error,
+            found.error,
+            found.variant,
+            found.variants,
+            found.variant_reason,
+        )
         for name, found in trials.items()
     )
     active = environment.get("LLAMASMITH_ENGINE") or next(
@@ -245,14 +265,17 @@ def _foreign_cpu(info: BuildInfo, root: Path) -> Iterator[Finding]:
     if has and lacking:
         yield Finding(
             f"It was built for a CPU with {', '.join(lacking)}, which this one does not have: it may end with SIGILL.",
-            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=baseline)",
+            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=dispatch)",
         )
 
 
 def _not_loadable(states: tuple[EngineState, ...], info: BuildInfo) -> Iterator[Finding]:
     for state in states:
         if not state.loadable:
-            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", _REBUILD)
+            mend = _REBUILD
+            if "LLAMASMITH_CPU_VARIANT" in state.error:
+                mend = "Unset it, or name a variant that this machine runs: unset LLAMASMITH_CPU_VARIANT"
+            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", mend)
     if not info.engines:
         yield Finding("It was built without any engine.", _REBUILD)
 
