@@ -25,6 +25,18 @@ class CpuFacts(TypedDict):
     hwcap: int
     hwcap2: int
 
+class DeviceFacts(TypedDict):
+    name: str
+    description: str
+    type: str
+    memory_free: int
+    memory_total: int
+
+class BackendFacts(TypedDict):
+    path: str
+    name: str
+    devices: tuple[DeviceFacts, ...]
+
 class CounterValues(TypedDict):
     barriers: int
     spins: int
@@ -45,6 +57,8 @@ class GenerationState(TypedDict):
 def read_bandwidth(*, n_threads: int, n_bytes: int, seconds: float) -> float: ...
 def cpu_facts() -> CpuFacts: ...
 def cpu_features(facts: CpuFacts) -> dict[str, str]: ...
+def load_backend(path: str) -> BackendFacts: ...
+def devices() -> tuple[DeviceFacts, ...]: ...
 def load_engine(path: str) -> EngineFacts: ...
 def engine_loaded() -> bool: ...
 def wait_policies() -> tuple[str, ...]: ...
