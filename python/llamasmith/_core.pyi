@@ -35,6 +35,15 @@ def engine_loaded() -> bool: ...
 def wait_policies() -> tuple[str, ...]: ...
 def priorities() -> tuple[str, ...]: ...
 
+class LentDevice(TypedDict):
+    name: str
+    description: str
+    memory_free: int
+    memory_total: int
+
+def rpc_lent_devices() -> list[LentDevice]: ...
+def rpc_serve(endpoint: str, *, cache: str, n_threads: int) -> None: ...
+
 class Model:
     def __init__(
         self,
@@ -45,6 +54,7 @@ class Model:
         use_extra_bufts: bool,
         n_gpu_layers: int,
         load_mode: str,
+        rpc: Sequence[str],
         progress: Callable[[float], None] | None,
     ) -> None: ...
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
