@@ -1,0 +1,398 @@
+"""Finds a CUDA toolkit: the system's, or one made of nothing but wheels of the package index. Called by CudaToolkit.cmake.
+
+The wheels unpack into ``nvidia/cu<major>/`` and lack what a build looks for: ``lib64``, and libraries without a version
+in their name. So an overlay is made in the build folder, a tree of links with these, and with libraries from a wheel
+where a system's toolkit has none. Nothing is written into site-packages.
+
+Writes ``cuda-toolkit.cmake`` and ``cuda-toolkit.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamasmith.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+Version = tuple[int, int]
+
+# What the pinned llama.cpp is written for today; older ones lack types that it uses.
+OLDEST: Version = (12, 0)
+# What is built unless somebody says otherwise: machine code for the most common GPUs, and code that the driver compiles
+# when it first runs (virtual) for those between and after them. Upstream's list, without what no more than one GPU has.
+DEFAULT_ARCHITECTURES: dict[int, tuple[str, ...]] = {
+    12: ("61-virtual", "70-virtual", "75-virtual", "80-virtual", "86-real", "89-real", "90-virtual"),
+    13: ("75-virtual", "80-virtual", "86-real", "89-real", "90-virtual", "120a-real"),
+}
+ARCHITECTURE = re.compile(r"(\d{2,3})([af]?)(-real|-virtual)?")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a toolkit: the wheel that has it, and what must be there, of which one form is enough."""
+
+    wheel: str
+    files: tuple[tuple[str, ...], ...]
+
+
+PIECES = (
+    Piece("nvidia-cuda-nvcc", (("bin/nvcc",), ("bin/ptxas",), ("bin/cudafe++",))),
+    Piece("nvidia-cuda-crt", (("include/crt/host_config.h", "targets/*/include/crt/host_config.h"),)),
+    Piece("nvidia-nvvm", (("nvvm/bin/cicc",),)),
+    Piece(
+        "nvidia-cuda-runtime",
+        (("include/cuda_runtime.h", "targets/*/include/cuda_runtime.h"), ("lib*/libcudart.so*", "targets/*/lib/libcudart.so*")),
+    ),
+    Piece(
+        "nvidia-cuda-cccl",
+        (("include/cub/cub.cuh", "include/cccl/cub/cub.cuh", "targets/*/include/cub/cub.cuh", "targets/*/include/cccl/cub/cub.cuh"),),
+    ),
+    Piece(
+        "nvidia-cublas",
+        (
+            ("include/cublas_v2.h", "targets/*/include/cublas_v2.h"),
+            ("lib*/libcublas.so*", "targets/*/lib/libcublas.so*"),
+            ("lib*/libcublasLt.so*", "targets/*/lib/libcublasLt.so*"),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """What the build uses."""
+
+    root: Path  # what CMake is told: the toolkit itself, or the overlay
+    nvcc: Path
+    version: Version
+    source: str  # where it comes from, in words
+    wheels: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A folder with bin/nvcc. `asked`: somebody named it, so that nothing else may be taken instead."""
+
+    root: Path
+    nvcc: Path
+    source: str
+    asked: bool = False
+    wheels: bool = False
+
+
+def folders_of_wheels(places: Sequence[Path]) -> list[Path]:
+    """The ``nvidia/cu<major>`` folders of these site-packages, the newest toolkit of each first."""
+    found: list[Path] = []
+    for place in places:
+        folders = [folder for folder in place.glob("nvidia/cu[0-9]*") if folder.is_dir()]
+        found += sorted(folders, key=lambda folder: int(re.sub(r"\D", "", folder.name)), reverse=True)
+    return list(dict.fromkeys(found))
+
+
+def site_packages(environment: Mapping[str, str], path: Sequence[str]) -> list[Path]:
+    """Where wheels may be: in the build's own environment, else in the user's active one."""
+    places = [Path(place) for place in path if place]
+    if environment.get("VIRTUAL_ENV"):
+        places += sorted(Path(environment["VIRTUAL_ENV"]).glob("lib/python*/site-packages"))
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def _behind(nvcc: Path) -> tuple[Path, Path]:
+    """The toolkit and the compiler behind a name, which may be a link, or a script that calls the real one."""
+    real = nvcc.resolve()
+    if real.is_file() and real.stat().st_size < 4096:
+        called = re.search(rb"exec\s+\"?(/[^\s\"]*/nvcc)", real.read_bytes())
+        if called:
+            real = Path(os.fsdecode(called[1])).resolve()
+    return real.parent.parent, real
+
+
+def candidates(
+    given_root: str, environment: Mapping[str, str], places: Sequence[Path], usual: Sequence[Path]
+) -> Iterator[Candidate]:
+    """Toolkits in the order in which they are wanted."""
+    named = given_root or environment.get("CUDAToolkit_ROOT", "")
+    if named:
+        root = Path(named)
+        wheels = root.parent.name == "nvidia"
+        yield Candidate(root, root / "bin" / "nvcc", f"CUDAToolkit_ROOT={named}", asked=True, wheels=wheels)
+        return
+    if environment.get("CUDACXX"):
+        compiler = environment["CUDACXX"]
+        found = shutil.which(compiler, path=environment.get("PATH", ""))
+        root, nvcc = _behind(Path(found or compiler))
+        yield Candidate(root, nvcc, f"CUDACXX={compiler}", asked=True)
+        return
+    for folder in folders_of_wheels(places):
+        yield Candidate(folder, folder / "bin" / "nvcc", f"wheels in {folder}", wheels=True)
+    found = shutil.which("nvcc", path=environment.get("PATH", ""))
+    if found:
+        root, nvcc = _behind(Path(found))
+        yield Candidate(root, nvcc, f"nvcc on the PATH: {found}")
+    for root in usual:
+        yield Candidate(root, root / "bin" / "nvcc", str(root))
+
+
+def parse_version(text: str) -> Version | None:
+    """From what ``nvcc --version`` says."""
+    match = re.search(r"release (\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def ask_nvcc(nvcc: Path, *words: str) -> str:
+    """What the compiler answers. Raises BuildError if it cannot be run."""
+    try:
+        done = subprocess.run([str(nvcc), *words], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{nvcc} cannot be run: {error}.") from None
+    if done.returncode != 0:
+        raise BuildError(f"{nvcc} {' '.join(words)} failed: {(done.stderr or done.stdout).strip()}.")
+    return done.stdout
+
+
+def has(root: Path, piece: Piece) -> bool:
+    return all(any(next(root.glob(form), None) for form in forms) for forms in piece.files)
+
+
+def runtime_version(root: Path) -> Version | None:
+    """Of the header that is compiled against."""
+    for header in (root / "include" / "cuda_runtime_api.h", *root.glob("targets/*/include/cuda_runtime_api.h")):
+        if header.is_file():
+            match = re.search(r"#define\s+CUDART_VERSION\s+(\d+)", header.read_text(encoding="utf-8", errors="replace"))
+            return (int(match[1]) // 1000, int(match[1]) % 1000 // 10) if match else None
+    return None
+
+
+def in_words(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def pip_command(pieces: Sequence[Piece], version: Version | None) -> str:
+    """The wheels to install, of the one minor version that they must all have."""
+    minor = in_words(version) if version else f"{max(DEFAULT_ARCHITECTURES)}.0"
+    return "pip install " + " ".join(f'"{piece.wheel}=={minor}.*"' for piece in pieces)
+
+
+ADVICE = (
+    "Then name it, for a build in an environment of its own does not see it: "
+    "CUDAToolkit_ROOT=$(python -c 'import nvidia; print(list(nvidia.__path__)[0])')/cu{major} pip install . ..., or give "
+    "pip --no-build-isolation."
+)
+
+
+def _looks_like_a_toolkit(root: Path) -> bool:
+    """Not /usr, where a distribution strews it over the system: CMake knows these places."""
+    return (root / "nvvm").is_dir() or (root / "include").is_dir() and root not in (Path("/usr"), Path("/"))
+
+
+def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path) -> Toolkit:
+    """The first usable candidate, completed by wheels where it lacks something. Raises BuildError."""
+    tried: list[str] = []
+    for candidate in wanted:
+        if not candidate.nvcc.is_file():
+            if candidate.asked:
+                raise BuildError(
+                    f"{candidate.source} has no compiler: there is no {candidate.nvcc}. Name the folder that holds "
+                    f"bin/nvcc, or leave it out to search the usual places."
+                )
+            if candidate.wheels:
+                tried.append(f"{candidate.root} has no nvcc")
+            continue
+        version = parse_version(ask_nvcc(candidate.nvcc, "--version"))
+        if version is None:
+            raise BuildError(f"{candidate.nvcc} does not say which version of CUDA it is. Is it NVIDIA's nvcc?")
+        if version < OLDEST:
+            text = (
+                f"the CUDA toolkit from {candidate.source} is version {in_words(version)}; the pinned llama.cpp needs "
+                f"{in_words(OLDEST)} or newer"
+            )
+            if candidate.asked:
+                raise BuildError(f"{text[0].upper()}{text[1:]}. Install a newer one, or {pip_command(PIECES, None)}")
+            tried.append(text)
+            continue
+        return complete(candidate, version, lenders, overlay)
+    why = f" ({'; '.join(tried)})" if tried else ""
+    raise BuildError(
+        f"The backend cuda needs a CUDA toolkit of version {in_words(OLDEST)} or newer, and none was found{why}: no "
+        f"CUDAToolkit_ROOT, no CUDACXX, no wheels, no nvcc on the PATH, nothing in /usr/local/cuda. Install NVIDIA's, or "
+        f"its wheels: {pip_command(PIECES, None)}. {ADVICE.format(major=max(DEFAULT_ARCHITECTURES))}"
+    )
+
+
+def complete(candidate: Candidate, version: Version, lenders: Sequence[Path], overlay: Path) -> Toolkit:
+    """The toolkit as it is, or an overlay that also has what wheels of the same major version have."""
+    root = candidate.root
+    if not _looks_like_a_toolkit(root):
+        return Toolkit(root, candidate.nvcc, version, candidate.source, wheels=False)
+    missing = [piece for piece in PIECES if not has(root, piece)]
+    lent: list[Path] = []
+    for lender in lenders:
+        if missing and lender.name == f"cu{version[0]}" and lender != root:
+            had = [piece for piece in missing if has(lender, piece)]
+            if had:
+                lent.append(lender)
+                missing = [piece for piece in missing if piece not in had]
+    if missing:
+        names = ", ".join(piece.wheel.removeprefix("nvidia-") for piece in missing)
+        raise BuildError(
+            f"The CUDA toolkit {in_words(version)} from {candidate.source} is incomplete: it lacks {names}. Install "
+            f"{'them' if len(missing) > 1 else 'it'} with: {pip_command(missing, version)}. "
+            f"{ADVICE.format(major=version[0]) if not candidate.wheels else 'All must be of one minor version.'}"
+        )
+    runtime = runtime_version(root)
+    if runtime and runtime != version:
+        raise BuildError(
+            f"The CUDA toolkit from {candidate.source} is of two versions: its compiler is {in_words(version)}, its runtime "
+            f"{in_words(runtime)}, and they do not fit. Install one of them: {pip_command(PIECES, version)}"
+        )
+    if lent or not _links_are_there(root):
+        make_overlay([root, *lent], overlay)
+        words = "".join(f", completed from wheels in {lender}" for lender in lent)
+        return Toolkit(overlay, overlay / "bin" / "nvcc", version, candidate.source + words, candidate.wheels or bool(lent))
+    return Toolkit(root, candidate.nvcc, version, candidate.source, candidate.wheels)
+
+
+def _links_are_there(root: Path) -> bool:
+    return any((root / lib / "libcublas.so").exists() for lib in ("lib64", "targets/x86_64-linux/lib"))
+
+
+def _link(target: Path, link: Path) -> None:
+    if not link.is_symlink() and not link.exists():
+        link.symlink_to(target)
+
+
+def make_overlay(roots: Sequence[Path], overlay: Path) -> None:
+    """A tree of links to the files of these roots, the first one first, made anew.
+
+    nvcc looks for its neighbours from the folder in which it was called, with ``..``: that folder must be a real one.
+    """
+    if overlay.exists():
+        shutil.rmtree(overlay)
+    for part in ("bin", "lib", "include"):
+        (overlay / part).mkdir(parents=True)
+        for root in roots:
+            for folder in (root / part, *([root / "lib64"] if part == "lib" else []), *root.glob(f"targets/*/{part}")):
+                for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+                    _link(file.resolve() if file.is_symlink() else file.absolute(), overlay / part / file.name)
+    (overlay / "lib64").symlink_to("lib")
+    for root in roots:
+        if (root / "nvvm").is_dir():
+            _link((root / "nvvm").absolute(), overlay / "nvvm")
+    for library in sorted((overlay / "lib").iterdir()):
+        plain, _, number = library.name.partition(".so.")
+        if number:
+            _link(Path(library.name), overlay / "lib" / f"{plain}.so")
+
+
+def gpus_here(load: Callable[[str], ctypes.CDLL] = ctypes.CDLL) -> list[str]:
+    """Compute capabilities of this machine's GPUs, such as ``86``, as the driver tells. Empty without driver or GPU."""
+    try:
+        driver = load("libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    found = []
+    for index in range(count.value):
+        numbers = []
+        for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+            value = ctypes.c_int()
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, index)
+            numbers.append(value.value)
+        found.append("{}{}".format(*numbers))
+    return sorted(set(found), key=int)
+
+
+def default_architectures(version: Version) -> list[str]:
+    major = min(version[0], max(DEFAULT_ARCHITECTURES))
+    blackwell = ["120a-real"] if version >= (12, 8) and major == 12 else []
+    return [*DEFAULT_ARCHITECTURES[major], *blackwell]
+
+
+def architectures(given: str, version: Version, known: Sequence[str], gpus: Callable[[], list[str]]) -> list[str]:
+    """What to compile for. `known`: what the compiler can, as it says itself; empty if it does not say."""
+    words = [word.strip() for word in given.replace(",", ";").split(";") if word.strip()]
+    if not words:
+        return default_architectures(version)
+    if "native" in words:
+        if len(words) > 1:
+            raise BuildError(f"LLAMASMITH_CUDA_ARCHITECTURES is {given!r}: native stands alone.")
+        found = gpus()
+        if not found:
+            raise BuildError(
+                "LLAMASMITH_CUDA_ARCHITECTURES=native asks the driver for this machine's GPUs, and there is no driver or "
+                "no GPU. Name the architecture, such as 86-real, or leave the option out for "
+                f"{';'.join(default_architectures(version))}."
+            )
+        words = [f"{number}a-real" if number.startswith("12") else f"{number}-real" for number in found]
+    for word in words:
+        match = ARCHITECTURE.fullmatch(word)
+        if not match:
+            raise BuildError(
+                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}. Allowed: native, or numbers such as 86 (code for that GPU "
+                f"and for newer ones), 86-real (for that GPU), 86-virtual (compiled by the driver), separated by semicolons."
+            )
+        if known and match[1] not in known:
+            raise BuildError(
+                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}, which the compiler of CUDA {in_words(version)} does not "
+                f"know. It knows: {', '.join(known)}."
+            )
+    return list(dict.fromkeys(words))
+
+
+def known_architectures(nvcc: Path) -> list[str]:
+    try:
+        answer = ask_nvcc(nvcc, "--list-gpu-arch")
+    except BuildError:
+        return []
+    return list(dict.fromkeys(re.findall(r"compute_(\d+)", answer)))
+
+
+def cmake_text(toolkit: Toolkit, chosen: Sequence[str]) -> str:
+    facts = {
+        "LLAMASMITH_CUDA_ROOT": str(toolkit.root),
+        "LLAMASMITH_CUDA_COMPILER": str(toolkit.nvcc),
+        "LLAMASMITH_CUDA_VERSION": in_words(toolkit.version),
+        "LLAMASMITH_CUDA_MAJOR": str(toolkit.version[0]),
+        "LLAMASMITH_CUDA_BUILT_FOR": ";".join(chosen),
+        "LLAMASMITH_CUDA_FROM": "wheels" if toolkit.wheels else "system",
+    }
+    return "".join(f"set({name} [==[{value}]==])\n" for name, value in facts.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", default="", help="CUDAToolkit_ROOT as CMake was given it")
+    parser.add_argument("--architectures", default="")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    places = site_packages(os.environ, sys.path)
+    wanted = candidates(args.root, os.environ, places, [Path("/usr/local/cuda"), Path("/opt/cuda")])
+    toolkit = choose(wanted, folders_of_wheels(places), args.out / "cuda-toolkit")
+    chosen = architectures(args.architectures, toolkit.version, known_architectures(toolkit.nvcc), gpus_here)
+    facts = {**asdict(toolkit), "root": str(toolkit.root), "nvcc": str(toolkit.nvcc), "version": in_words(toolkit.version)}
+    record = {**facts, "architectures": chosen}
+    (args.out / "cuda-toolkit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (args.out / "cuda-toolkit.cmake").write_text(cmake_text(toolkit, chosen), encoding="utf-8")
+    print(f"llamasmith: CUDA {in_words(toolkit.version)} ({toolkit.source}) for {', '.join(chosen)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BuildError as error:
+        sys.exit(f"\nllamasmith: {error}\n")
