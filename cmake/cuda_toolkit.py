@@ -179,17 +179,15 @@ def in_words(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def pip_command(pieces: Sequence[Piece], version: Version | None) -> str:
-    """The wheels to install, of the one minor version that they must all have."""
+def how_to_get(pieces: Sequence[Piece], version: Version | None) -> str:
+    """The wheels to install, of the one minor version that they must all have, in the two ways that a build sees."""
     minor = in_words(version) if version else f"{max(DEFAULT_ARCHITECTURES)}.0"
-    return "pip install " + " ".join(f'"{piece.wheel}=={minor}.*"' for piece in pieces)
-
-
-ADVICE = (
-    "Then name it, for a build in an environment of its own does not see it: "
-    "CUDAToolkit_ROOT=$(python -c 'import nvidia; print(list(nvidia.__path__)[0])')/cu{major} pip install . ..., or give "
-    "pip --no-build-isolation."
-)
+    wheels = [f"{piece.wheel}=={minor}.*" for piece in pieces]
+    quoted = " ".join(f'"{wheel}"' for wheel in wheels)
+    return (
+        f"pip install {quoted}, and --no-build-isolation for this build; or, with the rest of your command line, "
+        f"pip install . -C \"build.requires={';'.join(wheels)}\""
+    )
 
 
 def _looks_like_a_toolkit(root: Path) -> bool:
@@ -219,7 +217,7 @@ def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path) 
                 f"{in_words(OLDEST)} or newer"
             )
             if candidate.asked:
-                raise BuildError(f"{text[0].upper()}{text[1:]}. Install a newer one, or {pip_command(PIECES, None)}")
+                raise BuildError(f"{text[0].upper()}{text[1:]}. Install a newer one, or its wheels: {how_to_get(PIECES, None)}")
             tried.append(text)
             continue
         return complete(candidate, version, lenders, overlay)
@@ -227,7 +225,7 @@ def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path) 
     raise BuildError(
         f"The backend cuda needs a CUDA toolkit of version {in_words(OLDEST)} or newer, and none was found{why}: no "
         f"CUDAToolkit_ROOT, no CUDACXX, no wheels, no nvcc on the PATH, nothing in /usr/local/cuda. Install NVIDIA's, or "
-        f"its wheels: {pip_command(PIECES, None)}. {ADVICE.format(major=max(DEFAULT_ARCHITECTURES))}"
+        f"its wheels: {how_to_get(PIECES, None)}"
     )
 
 
@@ -248,14 +246,13 @@ def complete(candidate: Candidate, version: Version, lenders: Sequence[Path], ov
         names = ", ".join(piece.wheel.removeprefix("nvidia-") for piece in missing)
         raise BuildError(
             f"The CUDA toolkit {in_words(version)} from {candidate.source} is incomplete: it lacks {names}. Install "
-            f"{'them' if len(missing) > 1 else 'it'} with: {pip_command(missing, version)}. "
-            f"{ADVICE.format(major=version[0]) if not candidate.wheels else 'All must be of one minor version.'}"
+            f"{'them' if len(missing) > 1 else 'it'} with: {how_to_get(missing, version)}"
         )
     runtime = runtime_version(root)
     if runtime and runtime != version:
         raise BuildError(
             f"The CUDA toolkit from {candidate.source} is of two versions: its compiler is {in_words(version)}, its runtime "
-            f"{in_words(runtime)}, and they do not fit. Install one of them: {pip_command(PIECES, version)}"
+            f"{in_words(runtime)}, and they do not fit. Install one of them: {how_to_get(PIECES, version)}"
         )
     if lent or not _links_are_there(root):
         make_overlay([root, *lent], overlay)
