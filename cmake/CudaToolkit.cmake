@@ -5,14 +5,15 @@ llamasmith_python(
     COMMAND cmake/cuda_toolkit.py
         "--root=${CUDAToolkit_ROOT}"
         "--architectures=${LLAMASMITH_CUDA_ARCHITECTURES}"
+        "--major=${LLAMASMITH_CUDA_MAJOR}"
         --out "${PROJECT_BINARY_DIR}"
     FAILS_WITH "the backend cuda cannot be built"
-    FORGET LLAMASMITH_CUDA_ARCHITECTURES CUDAToolkit_ROOT)
+    FORGET LLAMASMITH_CUDA_ARCHITECTURES LLAMASMITH_CUDA_MAJOR CUDAToolkit_ROOT)
 
-# LLAMASMITH_CUDA_ROOT, _COMPILER, _VERSION, _MAJOR, _BUILT_FOR, _FROM
+# LLAMASMITH_CUDA_ROOT, _COMPILER, _VERSION, _BUILT_FOR, _FROM
 include("${PROJECT_BINARY_DIR}/cuda-toolkit.cmake")
 
-set(major ${LLAMASMITH_CUDA_MAJOR})
+string(REGEX MATCH "^[0-9]+" major "${LLAMASMITH_CUDA_VERSION}")
 set(cuda_PACKAGE llamasmith_cuda${major})
 set(cuda_RPATH nvidia/cu${major}/lib) # below site-packages, where NVIDIA's wheels put it
 set(cuda_NEEDS

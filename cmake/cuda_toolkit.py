@@ -1,4 +1,4 @@
-"""Finds a CUDA toolkit: the system's, or one made of nothing but wheels of the package index. Called by CudaToolkit.cmake.
+"""Finds a CUDA toolkit: the system's, or one made of nothing but wheels. Called by CudaToolkit.cmake.
 
 The wheels unpack into ``nvidia/cu<major>/`` and lack what a build looks for: ``lib64``, and libraries without a version
 in their name. So an overlay is made in the build folder, a tree of links with these, and with libraries from a wheel
@@ -47,26 +47,22 @@ class Piece:
     files: tuple[tuple[str, ...], ...]
 
 
+def in_include(*files: str) -> tuple[str, ...]:
+    """Where these headers may be: NVIDIA's installer has them below targets/ too."""
+    return tuple(f"{place}{file}" for file in files for place in ("include/", "targets/*/include/"))
+
+
+def in_lib(file: str) -> tuple[str, ...]:
+    return (f"lib*/{file}", f"targets/*/lib/{file}")
+
+
 PIECES = (
     Piece("nvidia-cuda-nvcc", (("bin/nvcc",), ("bin/ptxas",), ("bin/cudafe++",))),
-    Piece("nvidia-cuda-crt", (("include/crt/host_config.h", "targets/*/include/crt/host_config.h"),)),
+    Piece("nvidia-cuda-crt", (in_include("crt/host_config.h"),)),
     Piece("nvidia-nvvm", (("nvvm/bin/cicc",),)),
-    Piece(
-        "nvidia-cuda-runtime",
-        (("include/cuda_runtime.h", "targets/*/include/cuda_runtime.h"), ("lib*/libcudart.so*", "targets/*/lib/libcudart.so*")),
-    ),
-    Piece(
-        "nvidia-cuda-cccl",
-        (("include/cub/cub.cuh", "include/cccl/cub/cub.cuh", "targets/*/include/cub/cub.cuh", "targets/*/include/cccl/cub/cub.cuh"),),
-    ),
-    Piece(
-        "nvidia-cublas",
-        (
-            ("include/cublas_v2.h", "targets/*/include/cublas_v2.h"),
-            ("lib*/libcublas.so*", "targets/*/lib/libcublas.so*"),
-            ("lib*/libcublasLt.so*", "targets/*/lib/libcublasLt.so*"),
-        ),
-    ),
+    Piece("nvidia-cuda-runtime", (in_include("cuda_runtime.h"), in_lib("libcudart.so*"))),
+    Piece("nvidia-cuda-cccl", (in_include("cub/cub.cuh", "cccl/cub/cub.cuh"),)),
+    Piece("nvidia-cublas", (in_include("cublas_v2.h"), in_lib("libcublas.so*"), in_lib("libcublasLt.so*"))),
 )
 
 
@@ -186,16 +182,25 @@ def how_to_get(pieces: Sequence[Piece], version: Version | None) -> str:
     quoted = " ".join(f'"{wheel}"' for wheel in wheels)
     return (
         f"pip install {quoted}, and --no-build-isolation for this build; or, with the rest of your command line, "
-        f"pip install . -C \"build.requires={';'.join(wheels)}\""
+        f'pip install . -C "build.requires={";".join(wheels)}"'
     )
 
 
 def _looks_like_a_toolkit(root: Path) -> bool:
     """Not /usr, where a distribution strews it over the system: CMake knows these places."""
-    return (root / "nvvm").is_dir() or (root / "include").is_dir() and root not in (Path("/usr"), Path("/"))
+    return (root / "nvvm").is_dir() or ((root / "include").is_dir() and root not in (Path("/usr"), Path("/")))
 
 
-def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path) -> Toolkit:
+def fitting(version: Version, major: int | None) -> str:
+    """What is wrong with a toolkit of that version, in words; empty if nothing is."""
+    if version < OLDEST:
+        return f"is version {in_words(version)}; the pinned llama.cpp needs {in_words(OLDEST)} or newer"
+    if major and version[0] != major:
+        return f"is version {in_words(version)}; LLAMASMITH_CUDA_MAJOR asks for {major}"
+    return ""
+
+
+def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path, major: int | None = None) -> Toolkit:
     """The first usable candidate, completed by wheels where it lacks something. Raises BuildError."""
     tried: list[str] = []
     for candidate in wanted:
@@ -211,21 +216,21 @@ def choose(wanted: Iterator[Candidate], lenders: Sequence[Path], overlay: Path) 
         version = parse_version(ask_nvcc(candidate.nvcc, "--version"))
         if version is None:
             raise BuildError(f"{candidate.nvcc} does not say which version of CUDA it is. Is it NVIDIA's nvcc?")
-        if version < OLDEST:
-            text = (
-                f"the CUDA toolkit from {candidate.source} is version {in_words(version)}; the pinned llama.cpp needs "
-                f"{in_words(OLDEST)} or newer"
+        wrong = fitting(version, major)
+        if wrong and candidate.asked:
+            raise BuildError(
+                f"The CUDA toolkit from {candidate.source} {wrong}. Name another one, or install the wheels: "
+                f"{how_to_get(PIECES, (major, 0) if major else None)}"
             )
-            if candidate.asked:
-                raise BuildError(f"{text[0].upper()}{text[1:]}. Install a newer one, or its wheels: {how_to_get(PIECES, None)}")
-            tried.append(text)
+        if wrong:
+            tried.append(f"the one from {candidate.source} {wrong}")
             continue
         return complete(candidate, version, lenders, overlay)
     why = f" ({'; '.join(tried)})" if tried else ""
     raise BuildError(
-        f"The backend cuda needs a CUDA toolkit of version {in_words(OLDEST)} or newer, and none was found{why}: no "
-        f"CUDAToolkit_ROOT, no CUDACXX, no wheels, no nvcc on the PATH, nothing in /usr/local/cuda. Install NVIDIA's, or "
-        f"its wheels: {how_to_get(PIECES, None)}"
+        f"The backend cuda needs a CUDA toolkit of version {in_words(OLDEST)} or newer, and none fits{why}: no "
+        f"CUDAToolkit_ROOT, no CUDACXX, no wheels, no nvcc on the PATH, nothing in /usr/local/cuda. Install NVIDIA's, "
+        f"or its wheels: {how_to_get(PIECES, (major, 0) if major else None)}"
     )
 
 
@@ -251,13 +256,13 @@ def complete(candidate: Candidate, version: Version, lenders: Sequence[Path], ov
     runtime = runtime_version(root)
     if runtime and runtime != version:
         raise BuildError(
-            f"The CUDA toolkit from {candidate.source} is of two versions: its compiler is {in_words(version)}, its runtime "
-            f"{in_words(runtime)}, and they do not fit. Install one of them: {how_to_get(PIECES, version)}"
+            f"The CUDA toolkit from {candidate.source} is of two versions: its compiler is {in_words(version)}, its "
+            f"runtime {in_words(runtime)}, and they do not fit. Install one of them: {how_to_get(PIECES, version)}"
         )
     if lent or not _links_are_there(root):
         make_overlay([root, *lent], overlay)
-        words = "".join(f", completed from wheels in {lender}" for lender in lent)
-        return Toolkit(overlay, overlay / "bin" / "nvcc", version, candidate.source + words, candidate.wheels or bool(lent))
+        source = candidate.source + "".join(f", completed from wheels in {lender}" for lender in lent)
+        return Toolkit(overlay, overlay / "bin" / "nvcc", version, source, candidate.wheels or bool(lent))
     return Toolkit(root, candidate.nvcc, version, candidate.source, candidate.wheels)
 
 
@@ -330,8 +335,8 @@ def architectures(given: str, version: Version, known: Sequence[str], gpus: Call
         found = gpus()
         if not found:
             raise BuildError(
-                "LLAMASMITH_CUDA_ARCHITECTURES=native asks the driver for this machine's GPUs, and there is no driver or "
-                "no GPU. Name the architecture, such as 86-real, or leave the option out for "
+                "LLAMASMITH_CUDA_ARCHITECTURES=native asks the driver for this machine's GPUs, and there is no driver "
+                "or no GPU. Name the architecture, such as 86-real, or leave the option out for "
                 f"{';'.join(default_architectures(version))}."
             )
         words = [f"{number}a-real" if number.startswith("12") else f"{number}-real" for number in found]
@@ -339,13 +344,14 @@ def architectures(given: str, version: Version, known: Sequence[str], gpus: Call
         match = ARCHITECTURE.fullmatch(word)
         if not match:
             raise BuildError(
-                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}. Allowed: native, or numbers such as 86 (code for that GPU "
-                f"and for newer ones), 86-real (for that GPU), 86-virtual (compiled by the driver), separated by semicolons."
+                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}. Allowed: native, or numbers such as 86 (code for that "
+                f"GPU and for newer ones), 86-real (for that GPU), 86-virtual (compiled by the driver), separated by "
+                f"semicolons."
             )
         if known and match[1] not in known:
             raise BuildError(
-                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}, which the compiler of CUDA {in_words(version)} does not "
-                f"know. It knows: {', '.join(known)}."
+                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}, which the compiler of CUDA {in_words(version)} does "
+                f"not know. It knows: {', '.join(known)}."
             )
     return list(dict.fromkeys(words))
 
@@ -363,7 +369,6 @@ def cmake_text(toolkit: Toolkit, chosen: Sequence[str]) -> str:
         "LLAMASMITH_CUDA_ROOT": str(toolkit.root),
         "LLAMASMITH_CUDA_COMPILER": str(toolkit.nvcc),
         "LLAMASMITH_CUDA_VERSION": in_words(toolkit.version),
-        "LLAMASMITH_CUDA_MAJOR": str(toolkit.version[0]),
         "LLAMASMITH_CUDA_BUILT_FOR": ";".join(chosen),
         "LLAMASMITH_CUDA_FROM": "wheels" if toolkit.wheels else "system",
     }
@@ -374,15 +379,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="", help="CUDAToolkit_ROOT as CMake was given it")
     parser.add_argument("--architectures", default="")
+    parser.add_argument("--major", default="", help="the major version that the toolkit must have")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
     places = site_packages(os.environ, sys.path)
     wanted = candidates(args.root, os.environ, places, [Path("/usr/local/cuda"), Path("/opt/cuda")])
-    toolkit = choose(wanted, folders_of_wheels(places), args.out / "cuda-toolkit")
+    if args.major and not args.major.isdigit():
+        raise BuildError(f"LLAMASMITH_CUDA_MAJOR is {args.major!r}. Allowed: a number, such as 13, or nothing.")
+    major = int(args.major) if args.major else None
+    toolkit = choose(wanted, folders_of_wheels(places), args.out / "cuda-toolkit", major)
     chosen = architectures(args.architectures, toolkit.version, known_architectures(toolkit.nvcc), gpus_here)
-    facts = {**asdict(toolkit), "root": str(toolkit.root), "nvcc": str(toolkit.nvcc), "version": in_words(toolkit.version)}
-    record = {**facts, "architectures": chosen}
+    record = {key: str(value) for key, value in asdict(toolkit).items()}
+    record.update(version=in_words(toolkit.version), architectures=";".join(chosen))
     (args.out / "cuda-toolkit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (args.out / "cuda-toolkit.cmake").write_text(cmake_text(toolkit, chosen), encoding="utf-8")
     print(f"llamasmith: CUDA {in_words(toolkit.version)} ({toolkit.source}) for {', '.join(chosen)}")

@@ -40,7 +40,7 @@ def load_rpc() -> None:
 def _resolve(host: str, port: int, what: str) -> str:
     """The IPv4 address of a host. Raises InvalidOption for what is no name, RpcError for one that nobody knows."""
     if ":" in host or host.startswith("["):
-        raise InvalidOption(f"{what} names the IPv6 address {host}: llama.cpp's RPC speaks IPv4 only. Give an IPv4 one.")
+        raise InvalidOption(f"{what} names the IPv6 address {host}: llama.cpp's RPC speaks IPv4 only.")
     if not host or any(c.isspace() or not c.isprintable() or c == "/" for c in host):
         raise InvalidOption(f"{what} names the host {host!r}, which is none. Give a name or an IPv4 address.")
     try:

@@ -1,4 +1,4 @@
-"""Servers for the tests of backend rpc: real ones, a proxy that cuts the line, and listeners that are something else."""
+"""For the tests of backend rpc: servers, a proxy that cuts the line, and listeners that are something else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterator, Sequence
 
 HELLO = 14  # of enum rpc_cmd, the same in every version
@@ -39,14 +39,17 @@ def wait_until_served(endpoint: str, seconds: float = 60) -> None:
     """Until somebody accepts connections there; each try is a client that goes away at once."""
     host, _, port = endpoint.rpartition(":")
     end = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            assert time.monotonic() < end, f"nobody listens at {endpoint}"
-            time.sleep(0.01)
-        else:
-            return
+    while not is_served(host, int(port)):
+        assert time.monotonic() < end, f"nobody listens at {endpoint}"
+        time.sleep(0.01)
+
+
+def is_served(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -106,7 +109,7 @@ def proxy(target: str, limit: int | None) -> Iterator[str]:
     thread = threading.Thread(target=forward, daemon=True)
     thread.start()
     try:
-        yield "127.0.0.1:{}".format(listener.getsockname()[1])
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         ended.set()
         thread.join()
@@ -130,7 +133,7 @@ def listener(answer: Callable[[socket.socket], Any]) -> Iterator[str]:
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield "127.0.0.1:{}".format(listening.getsockname()[1])
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
     finally:
         ended.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""cmake/cuda_toolkit.py on made-up trees: which toolkit is taken, what is missing, what is linked, what is built for."""
+"""cmake/cuda_toolkit.py on made-up trees: which toolkit is taken, what is missing, what is linked."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class World:
     def wheels(self, major: int = 13, **options: Any) -> Path:
         return make(self.site / "nvidia" / f"cu{major}", **options)
 
-    def find(self) -> Any:
+    def find(self, major: int | None = None) -> Any:
         places = cuda.site_packages(self.environment, [os.fspath(self.site)])
         wanted = cuda.candidates(self.root, self.environment, places, [self.usual])
-        return cuda.choose(wanted, cuda.folders_of_wheels(places), self.overlay)
+        return cuda.choose(wanted, cuda.folders_of_wheels(places), self.overlay, major)
 
-    def refusal(self) -> str:
+    def refusal(self, major: int | None = None) -> str:
         with pytest.raises(BuildError) as caught:
-            self.find()
+            self.find(major)
         return str(caught.value)
 
 
@@ -110,7 +110,7 @@ def test_wheels_alone_become_an_overlay(world: World) -> None:
     assert (found.root, found.nvcc, found.version) == (world.overlay, world.overlay / "bin" / "nvcc", (13, 0))
     assert found.wheels
     assert str(folder) in found.source
-    for name in ("lib64/libcudart.so", "lib64/libcublas.so", "lib/libcublasLt.so", "include/cublas_v2.h", "nvvm/bin/cicc"):
+    for name in ("lib64/libcudart.so", "lib64/libcublas.so", "lib/libcublasLt.so", "include/cuda_runtime.h"):
         assert (world.overlay / name).exists(), name
     assert (world.overlay / "lib" / "libcublas.so").resolve() == folder / "lib" / "libcublas.so.13"
     # nvcc goes up from here with "..": in a linked folder it would end up in site-packages
@@ -208,7 +208,7 @@ def test_the_toolkit_behind_an_nvcc_on_the_path(world: World, form: str) -> None
 
 def test_nothing_at_all(world: World) -> None:
     message = world.refusal()
-    assert "needs a CUDA toolkit of version 12.0 or newer, and none was found" in message
+    assert "needs a CUDA toolkit of version 12.0 or newer, and none fits: no" in message
     for wheel in FILES:
         assert f'"{wheel}==13.0.*"' in message
     assert "build.requires=nvidia-cuda-nvcc==13.0.*;nvidia-cuda-crt==13.0.*" in message
@@ -245,6 +245,18 @@ def test_one_that_is_too_old_does_not_hide_another(world: World) -> None:
     make(world.folder, only=["nvidia-cuda-nvcc"], version="11.8")  # bin/nvcc on the PATH
     make(world.usual)
     assert world.find().version == (13, 0)
+
+
+def test_a_wheel_for_one_major_version_takes_no_other_toolkit(world: World) -> None:
+    make(world.usual, version="12.9")
+    message = world.refusal(13)
+    assert f"none fits (the one from {world.usual} is version 12.9; LLAMASMITH_CUDA_MAJOR asks for 13)" in message
+    assert '"nvidia-cublas==13.0.*"' in message
+    world.wheels()
+    assert world.find(13).version == (13, 0)
+    assert world.find(12).version == (12, 9)
+    world.root = os.fspath(world.usual)
+    assert "LLAMASMITH_CUDA_MAJOR asks for 13. Name another one" in world.refusal(13)
 
 
 def test_a_named_root_without_a_compiler(world: World) -> None:
@@ -352,5 +364,6 @@ def test_what_cmake_is_told(world: World) -> None:
     world.wheels()
     text = cuda.cmake_text(world.find(), ["86-real", "90-virtual"])
     assert f"set(LLAMASMITH_CUDA_ROOT [==[{world.overlay}]==])" in text
-    assert "set(LLAMASMITH_CUDA_MAJOR [==[13]==])" in text
+    assert "set(LLAMASMITH_CUDA_VERSION [==[13.0]==])" in text
+    assert "set(LLAMASMITH_CUDA_FROM [==[wheels]==])" in text
     assert "set(LLAMASMITH_CUDA_BUILT_FOR [==[86-real;90-virtual]==])" in text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import socket
-import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,11 @@ import pytest
 import rpc_world
 
 from llamasmith import Model, Session
-from llamasmith.errors import EngineError, InvalidOption, LlamaError, ModelNotFound, RpcError, SessionClosed
+from llamasmith.errors import InvalidOption, LlamaError, ModelNotFound, RpcError, SessionClosed
 from llamasmith.rpc import MAX_SERVERS, RpcServer, endpoints, load_rpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 PROMPT = [1, 5, 9, 30, 31, 32, 33]
@@ -189,15 +188,13 @@ print("errors", errors)
 """
 
 
-def test_a_line_that_is_cut_anywhere_gives_an_error(
-    server: rpc_world.Server, tiny_path: Path, run_python: Any
-) -> None:
+def test_a_line_that_is_cut_anywhere_gives_an_error(server: rpc_world.Server, tiny_path: Path, run_python: Any) -> None:
     limits = [
         *(1, 8, 9, 20, 33, 34, 42, 43, 60, 90, 200, 300, 400, 500, 600, 700, 800, 900),
         *(n * 1000 for n in (1, 2, 4, 8, 16, 50, 100, 150, 200, 250, 300, 340, 360, 380, 400, 420, 440, 460, 480)),
         *(n * 1000 for n in (500, 520, 540, 560, 580, 600, 650, 700, 800, 1000)),
     ]
-    support = os.path.dirname(rpc_world.__file__)
+    support = Path(rpc_world.__file__).parent
     done = run_python(CUTS, server.endpoint, str(tiny_path), support, *map(str, limits), timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > len(limits) // 2
@@ -292,7 +289,7 @@ def refused(tiny_path: Path, address: str) -> str:
 def test_nobody_listens(tiny_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{}".format(closed.getsockname()[1])
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
         for _ in range(2):
             assert "nobody listens there. Start one there with: llamasmith rpc-server" in refused(tiny_path, address)
 
@@ -312,7 +309,7 @@ def test_nobody_listens(tiny_path: Path) -> None:
 def test_something_else_listens(tiny_path: Path, answer: Any, message: str) -> None:
     with rpc_world.listener(answer) as address:
         found = refused(tiny_path, address)
-    assert __import__("re").search(message, found), found
+    assert re.search(message, found), found
 
 
 def test_a_server_with_another_client_says_so(tiny_path: Path) -> None:
@@ -356,7 +353,7 @@ def test_beyond_loopback_it_warns() -> None:
 def test_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(RpcError, match=rf"Cannot listen at 127.0.0.1:{port}: Address already in use.*another --port"):
+        with pytest.raises(RpcError, match=rf"Cannot listen at 127.0.0.1:{port}: Address already in use.* --port"):
             RpcServer.open(port=port)
 
 

@@ -1,4 +1,4 @@
-"""Backend rpc between network namespaces, which are as good as machines: a model split over two servers, one is lost."""
+"""Backend rpc between network namespaces, which are as good as machines: a model split over two of them."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ def test_both_machines_hold_a_part(tiny_path: Path) -> None:
     """Else the tests above would prove little."""
     with machine(0) as (_, first), machine(1) as (_, second):
         before = [resident(server) for server in (first, second)]
-        with Model(tiny_path, rpc=[first.endpoint, second.endpoint]) as model:
-            with Session(model, n_ctx=256, n_threads=1) as session:
-                session.generate(PROMPT, max_tokens=2, **GREEDY)
-                grown = [resident(server) - size for server, size in zip((first, second), before, strict=True)]
+        rpc = [first.endpoint, second.endpoint]
+        with Model(tiny_path, rpc=rpc) as model, Session(model, n_ctx=256, n_threads=1) as session:
+            session.generate(PROMPT, max_tokens=2, **GREEDY)
+            grown = [resident(server) - size for server, size in zip((first, second), before, strict=True)]
     assert all(size > 0 for size in grown), grown
 
 
@@ -154,6 +154,6 @@ def test_a_machine_that_vanishes_without_a_word(tiny_path: Path) -> None:
             stream.finish()
         assert time.monotonic() - start < 120, "the system's own patience: 15 minutes"
         session.close()
-        with pytest.raises(RpcError, match=r"No RPC server answers at .*: (no answer within 5 s|Network is unreachable|No route)"):
+        with pytest.raises(RpcError, match=r"No RPC server answers at .*: (no answer|Network is unreach|No route)"):
             Model(tiny_path, rpc=[server.endpoint])
         model.close()
