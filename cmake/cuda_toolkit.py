@@ -10,60 +10,27 @@ Writes ``cuda-toolkit.cmake`` and ``cuda-toolkit.json``.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cuda_compiler import Version, ask_nvcc, in_words, known_architectures, parse_version
+from cuda_gpus import architectures, gpus_here
+from cuda_pieces import PIECES, has, how_to_get, links_are_there, make_overlay, runtime_version
+
 from llamasmith.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-Version = tuple[int, int]
 
 # What the pinned llama.cpp is written for today; older ones lack types that it uses.
 OLDEST: Version = (12, 0)
-# What is built unless somebody says otherwise: machine code for the most common GPUs, and code that the driver compiles
-# when it first runs (virtual) for those between and after them. Upstream's list, without what no more than one GPU has.
-DEFAULT_ARCHITECTURES: dict[int, tuple[str, ...]] = {
-    12: ("61-virtual", "70-virtual", "75-virtual", "80-virtual", "86-real", "89-real", "90-virtual"),
-    13: ("75-virtual", "80-virtual", "86-real", "89-real", "90-virtual", "120a-real"),
-}
-ARCHITECTURE = re.compile(r"(\d{2,3})([af]?)(-real|-virtual)?")
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a toolkit: the wheel that has it, and what must be there, of which one form is enough."""
-
-    wheel: str
-    files: tuple[tuple[str, ...], ...]
-
-
-def in_include(*files: str) -> tuple[str, ...]:
-    """Where these headers may be: NVIDIA's installer has them below targets/ too."""
-    return tuple(f"{place}{file}" for file in files for place in ("include/", "targets/*/include/"))
-
-
-def in_lib(file: str) -> tuple[str, ...]:
-    return (f"lib*/{file}", f"targets/*/lib/{file}")
-
-
-PIECES = (
-    Piece("nvidia-cuda-nvcc", (("bin/nvcc",), ("bin/ptxas",), ("bin/cudafe++",))),
-    Piece("nvidia-cuda-crt", (in_include("crt/host_config.h"),)),
-    Piece("nvidia-nvvm", (("nvvm/bin/cicc",),)),
-    Piece("nvidia-cuda-runtime", (in_include("cuda_runtime.h"), in_lib("libcudart.so*"))),
-    Piece("nvidia-cuda-cccl", (in_include("cub/cub.cuh", "cccl/cub/cub.cuh"),)),
-    Piece("nvidia-cublas", (in_include("cublas_v2.h"), in_lib("libcublas.so*"), in_lib("libcublasLt.so*"))),
-)
 
 
 @dataclass(frozen=True)
@@ -141,51 +108,6 @@ def candidates(
         yield Candidate(root, root / "bin" / "nvcc", str(root))
 
 
-def parse_version(text: str) -> Version | None:
-    """From what ``nvcc --version`` says."""
-    match = re.search(r"release (\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def ask_nvcc(nvcc: Path, *words: str) -> str:
-    """What the compiler answers. Raises BuildError if it cannot be run."""
-    try:
-        done = subprocess.run([str(nvcc), *words], capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{nvcc} cannot be run: {error}.") from None
-    if done.returncode != 0:
-        raise BuildError(f"{nvcc} {' '.join(words)} failed: {(done.stderr or done.stdout).strip()}.")
-    return done.stdout
-
-
-def has(root: Path, piece: Piece) -> bool:
-    return all(any(next(root.glob(form), None) for form in forms) for forms in piece.files)
-
-
-def runtime_version(root: Path) -> Version | None:
-    """Of the header that is compiled against."""
-    for header in (root / "include" / "cuda_runtime_api.h", *root.glob("targets/*/include/cuda_runtime_api.h")):
-        if header.is_file():
-            match = re.search(r"#define\s+CUDART_VERSION\s+(\d+)", header.read_text(encoding="utf-8", errors="replace"))
-            return (int(match[1]) // 1000, int(match[1]) % 1000 // 10) if match else None
-    return None
-
-
-def in_words(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
-def how_to_get(pieces: Sequence[Piece], version: Version | None) -> str:
-    """The wheels to install, of the one minor version that they must all have, in the two ways that a build sees."""
-    minor = in_words(version) if version else f"{max(DEFAULT_ARCHITECTURES)}.0"
-    wheels = [f"{piece.wheel}=={minor}.*" for piece in pieces]
-    quoted = " ".join(f'"{wheel}"' for wheel in wheels)
-    return (
-        f"pip install {quoted}, and --no-build-isolation for this build; or, with the rest of your command line, "
-        f'pip install . -C "build.requires={";".join(wheels)}"'
-    )
-
-
 def _looks_like_a_toolkit(root: Path) -> bool:
     """Not /usr, where a distribution strews it over the system: CMake knows these places."""
     return (root / "nvvm").is_dir() or ((root / "include").is_dir() and root not in (Path("/usr"), Path("/")))
@@ -259,109 +181,11 @@ def complete(candidate: Candidate, version: Version, lenders: Sequence[Path], ov
             f"The CUDA toolkit from {candidate.source} is of two versions: its compiler is {in_words(version)}, its "
             f"runtime {in_words(runtime)}, and they do not fit. Install one of them: {how_to_get(PIECES, version)}"
         )
-    if lent or not _links_are_there(root):
+    if lent or not links_are_there(root):
         make_overlay([root, *lent], overlay)
         source = candidate.source + "".join(f", completed from wheels in {lender}" for lender in lent)
         return Toolkit(overlay, overlay / "bin" / "nvcc", version, source, candidate.wheels or bool(lent))
     return Toolkit(root, candidate.nvcc, version, candidate.source, candidate.wheels)
-
-
-def _links_are_there(root: Path) -> bool:
-    return any((root / lib / "libcublas.so").exists() for lib in ("lib64", "targets/x86_64-linux/lib"))
-
-
-def _link(target: Path, link: Path) -> None:
-    if not link.is_symlink() and not link.exists():
-        link.symlink_to(target)
-
-
-def make_overlay(roots: Sequence[Path], overlay: Path) -> None:
-    """A tree of links to the files of these roots, the first one first, made anew.
-
-    nvcc looks for its neighbours from the folder in which it was called, with ``..``: that folder must be a real one.
-    """
-    if overlay.exists():
-        shutil.rmtree(overlay)
-    for part in ("bin", "lib", "include"):
-        (overlay / part).mkdir(parents=True)
-        for root in roots:
-            for folder in (root / part, *([root / "lib64"] if part == "lib" else []), *root.glob(f"targets/*/{part}")):
-                for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-                    _link(file.resolve() if file.is_symlink() else file.absolute(), overlay / part / file.name)
-    (overlay / "lib64").symlink_to("lib")
-    for root in roots:
-        if (root / "nvvm").is_dir():
-            _link((root / "nvvm").absolute(), overlay / "nvvm")
-    for library in sorted((overlay / "lib").iterdir()):
-        plain, _, number = library.name.partition(".so.")
-        if number:
-            _link(Path(library.name), overlay / "lib" / f"{plain}.so")
-
-
-def gpus_here(load: Callable[[str], ctypes.CDLL] = ctypes.CDLL) -> list[str]:
-    """Compute capabilities of this machine's GPUs, such as ``86``, as the driver tells. Empty without driver or GPU."""
-    try:
-        driver = load("libcuda.so.1")
-    except OSError:
-        return []
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return []
-    found = []
-    for index in range(count.value):
-        numbers = []
-        for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
-            value = ctypes.c_int()
-            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, index)
-            numbers.append(value.value)
-        found.append("{}{}".format(*numbers))
-    return sorted(set(found), key=int)
-
-
-def default_architectures(version: Version) -> list[str]:
-    major = min(version[0], max(DEFAULT_ARCHITECTURES))
-    blackwell = ["120a-real"] if version >= (12, 8) and major == 12 else []
-    return [*DEFAULT_ARCHITECTURES[major], *blackwell]
-
-
-def architectures(given: str, version: Version, known: Sequence[str], gpus: Callable[[], list[str]]) -> list[str]:
-    """What to compile for. `known`: what the compiler can, as it says itself; empty if it does not say."""
-    words = [word.strip() for word in given.replace(",", ";").split(";") if word.strip()]
-    if not words:
-        return default_architectures(version)
-    if "native" in words:
-        if len(words) > 1:
-            raise BuildError(f"LLAMASMITH_CUDA_ARCHITECTURES is {given!r}: native stands alone.")
-        found = gpus()
-        if not found:
-            raise BuildError(
-                "LLAMASMITH_CUDA_ARCHITECTURES=native asks the driver for this machine's GPUs, and there is no driver "
-                "or no GPU. Name the architecture, such as 86-real, or leave the option out for "
-                f"{';'.join(default_architectures(version))}."
-            )
-        words = [f"{number}a-real" if number.startswith("12") else f"{number}-real" for number in found]
-    for word in words:
-        match = ARCHITECTURE.fullmatch(word)
-        if not match:
-            raise BuildError(
-                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}. Allowed: native, or numbers such as 86 (code for that "
-                f"GPU and for newer ones), 86-real (for that GPU), 86-virtual (compiled by the driver), separated by "
-                f"semicolons."
-            )
-        if known and match[1] not in known:
-            raise BuildError(
-                f"LLAMASMITH_CUDA_ARCHITECTURES names {word!r}, which the compiler of CUDA {in_words(version)} does "
-                f"not know. It knows: {', '.join(known)}."
-            )
-    return list(dict.fromkeys(words))
-
-
-def known_architectures(nvcc: Path) -> list[str]:
-    try:
-        answer = ask_nvcc(nvcc, "--list-gpu-arch")
-    except BuildError:
-        return []
-    return list(dict.fromkeys(re.findall(r"compute_(\d+)", answer)))
 
 
 def cmake_text(toolkit: Toolkit, chosen: Sequence[str]) -> str:

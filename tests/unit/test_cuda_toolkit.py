@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import stat
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,17 @@ from llamasmith.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCRIPT = Path(__file__).resolve().parents[2] / "cmake" / "cuda_toolkit.py"
+FOLDER = Path(__file__).resolve().parents[2] / "cmake"
 
 
-def load_script() -> Any:
-    spec = importlib.util.spec_from_file_location("llamasmith_cuda_toolkit", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def load(name: str) -> Any:
+    """A module of the build's, which is no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        return importlib.import_module(name)
 
 
-cuda = load_script()
+nvcc, gpus, cuda = load("cuda_compiler"), load("cuda_gpus"), load("cuda_toolkit")
 FILES = {
     "nvidia-cuda-nvcc": ("bin/nvcc", "bin/ptxas", "bin/cudafe++", "bin/nvcc.profile"),
     "nvidia-cuda-crt": ("include/crt/host_config.h",),
@@ -273,7 +269,7 @@ def test_pieces_of_two_versions(world: World) -> None:
     assert '"nvidia-cuda-runtime==13.0.*"' in message
 
 
-def test_a_compiler_that_is_none(world: World) -> None:
+def test_a_nvccthat_is_none(world: World) -> None:
     folder = world.wheels()
     (folder / "bin" / "nvcc").write_text("#!/bin/sh\necho hello\n")
     assert "does not say which version of CUDA it is" in world.refusal()
@@ -286,8 +282,8 @@ def test_a_compiler_that_is_none(world: World) -> None:
 # What it is built for
 
 
-def chosen(given: str, version: tuple[int, int] = (13, 0), gpus: Iterable[str] = ()) -> list[str]:
-    found: list[str] = cuda.architectures(given, version, ["75", "80", "86", "90", "120"], lambda: list(gpus))
+def chosen(given: str, version: tuple[int, int] = (13, 0), here: Iterable[str] = ()) -> list[str]:
+    found: list[str] = gpus.architectures(given, version, ["75", "80", "86", "90", "120"], lambda: list(here))
     return found
 
 
@@ -311,7 +307,7 @@ def test_a_list_of_ones_own(given: str, expected: list[str]) -> None:
 
 
 def test_native_is_what_the_driver_says() -> None:
-    assert chosen("native", gpus=["86", "120"]) == ["86-real", "120a-real"]
+    assert chosen("native", here=["86", "120"]) == ["86-real", "120a-real"]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +331,7 @@ def test_without_a_driver_there_are_no_gpus() -> None:
     def load(name: str) -> Any:
         raise OSError(name)
 
-    assert cuda.gpus_here(load) == []
+    assert gpus.gpus_here(load) == []
 
 
 def test_a_driver_is_asked() -> None:
@@ -351,13 +347,13 @@ def test_a_driver_is_asked() -> None:
             value._obj.value = {75: (8, 12), 76: (6, 0)}[attribute][index]
             return 0
 
-    assert cuda.gpus_here(lambda name: Driver(0)) == ["86", "120"]
-    assert cuda.gpus_here(lambda name: Driver(100)) == [], "CUDA_ERROR_NO_DEVICE"
+    assert gpus.gpus_here(lambda name: Driver(0)) == ["86", "120"]
+    assert gpus.gpus_here(lambda name: Driver(100)) == [], "CUDA_ERROR_NO_DEVICE"
 
 
-def test_the_compiler_says_what_it_knows(world: World) -> None:
-    assert cuda.known_architectures(world.wheels() / "bin" / "nvcc") == ["75", "86", "120"]
-    assert cuda.known_architectures(world.folder / "none") == []
+def test_the_nvccsays_what_it_knows(world: World) -> None:
+    assert nvcc.known_architectures(world.wheels() / "bin" / "nvcc") == ["75", "86", "120"]
+    assert nvcc.known_architectures(world.folder / "none") == []
 
 
 def test_what_cmake_is_told(world: World) -> None:
