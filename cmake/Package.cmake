@@ -1,4 +1,23 @@
-# What goes into the wheel: our own install component, so that upstream's install rules never leak into it.
+# What goes into a wheel: install components of our own, so that upstream's install rules never leak into it. The core
+# wheel is the component llamasmith; a backend's own wheel is backend-<name>.
+foreach(backend IN LISTS LLAMASMITH_BACKENDS_BUILT)
+    if(LLAMASMITH_CORE)
+        set(component llamasmith)
+        set(destination llamasmith/backends/${backend})
+    else()
+        set(component backend-${backend})
+        set(destination ${${backend}_PACKAGE})
+        install(FILES "${LLAMASMITH_VENDOR}/LICENSE" DESTINATION ${destination}/licenses RENAME llama.cpp.txt
+            COMPONENT ${component})
+    endif()
+    set(built "${PROJECT_BINARY_DIR}/backends/${backend}")
+    install(PROGRAMS "${built}/libggml-${kind_of_${backend}}.so" DESTINATION ${destination} COMPONENT ${component})
+    install(FILES "${built}/backend.json" DESTINATION ${destination} COMPONENT ${component})
+endforeach()
+if(NOT LLAMASMITH_CORE)
+    return()
+endif()
+
 set(component llamasmith)
 set(package llamasmith)
 
@@ -27,6 +46,8 @@ llamasmith_python(
     COMMAND cmake/record.py
         --patchset "${PROJECT_BINARY_DIR}/patchset.json"
         --options "${PROJECT_BINARY_DIR}/options.json"
+        --ggml "${LLAMASMITH_PATCHED}/ggml"
+        --backends "${PROJECT_BINARY_DIR}/backends"
         --compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
         --build-type "${CMAKE_BUILD_TYPE}"
         "--flags=${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_RELEASE}"

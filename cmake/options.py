@@ -22,6 +22,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+import backends
+from backends import Backends
+from values import check_list, truth
+
 from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
@@ -29,7 +33,8 @@ ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
 CPU_CHOICES = ("native", "baseline")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
-    "LLAMASMITH_BACKENDS": "cpu",
+    "LLAMASMITH_BACKENDS": "",  # cpu, and what upstream's switches (GGML_BLAS=ON) add
+    "LLAMASMITH_OPENBLAS": "auto",
     "LLAMASMITH_CPU": "native",
     "LLAMASMITH_EXTRA_PATCHES": "",
     "LLAMASMITH_SKIP_PATCHES": "",
@@ -38,25 +43,6 @@ OUR_DEFAULTS = {
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
 
-BACKENDS = [
-    "BLAS",
-    "CANN",
-    "CUDA",
-    "ET",
-    "HIP",
-    "HEXAGON",
-    "METAL",
-    "MUSA",
-    "OPENCL",
-    "OPENVINO",
-    "RPC",
-    "SYCL",
-    "VIRTGPU",
-    "VULKAN",
-    "WEBGPU",
-    "ZDNN",
-    "ZENDNN",
-]
 # Upstream's switches for instruction sets -> what its ggml-cpu/CMakeLists.txt tells GCC and Clang for each.
 X86_ISA = {
     "SSE42": "-msse4.2", "AVX": "-mavx", "AVX2": "-mavx2", "BMI2": "-mbmi2", "AVX_VNNI": "-mavxvnni", "FMA": "-mfma",
@@ -90,16 +76,8 @@ DECIDED = {
 }
 # Names of other days and places, and what they are today.
 RENAMED = {
-    "LLAMA_CUBLAS": "GGML_CUDA",
-    "LLAMA_CUDA": "GGML_CUDA",
-    "GGML_CUBLAS": "GGML_CUDA",
-    "LLAMA_BLAS": "GGML_BLAS",
-    "LLAMA_OPENBLAS": "GGML_BLAS",
-    "GGML_OPENBLAS": "GGML_BLAS",
-    "LLAMA_BLAS_VENDOR": "GGML_BLAS_VENDOR",
+    **backends.RENAMED,
     "LLAMA_NATIVE": "LLAMASMITH_CPU",
-    "LLAMA_METAL": "GGML_METAL",
-    "LLAMA_RPC": "GGML_RPC",
     "LLAMA_AVX": "GGML_AVX",
     "LLAMA_AVX2": "GGML_AVX2",
     "LLAMA_AVX512": "GGML_AVX512",
@@ -138,7 +116,7 @@ class Choice:
     requested: dict[str, str]
     engines: list[str]
     left_out: dict[str, str]
-    backends: list[str]
+    backends: Backends
     cpu: str
     engine_args: list[str] = field(default_factory=list)
 
@@ -164,16 +142,6 @@ def upstream_options(vendor: Path) -> set[str]:
     return names
 
 
-def truth(value: str) -> str:
-    """CMake's many words for yes and no, as ON and OFF; other values as they are."""
-    upper = value.upper()
-    if upper in {"ON", "1", "YES", "TRUE", "Y"}:
-        return "ON"
-    if upper in {"OFF", "0", "NO", "FALSE", "N"}:
-        return "OFF"
-    return value
-
-
 def refuse_unknown(name: str, known: set[str]) -> None:
     if name in known:
         return
@@ -181,7 +149,7 @@ def refuse_unknown(name: str, known: set[str]) -> None:
     if meant is None:
         close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
         meant = close[0] if close else None
-    hint = f" Did you mean {meant}?" if meant else ""
+    hint = f" Did you mean {meant}?{backends.today(name)}" if meant else ""
     ours = ", ".join(sorted(OUR_DEFAULTS))
     raise BuildError(f"{name} is not an option of llamasmith or of the pinned llama.cpp.{hint} Our options: {ours}.")
 
@@ -189,10 +157,6 @@ def refuse_unknown(name: str, known: set[str]) -> None:
 def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     """Whether a known upstream option may be passed on; raises where it would have no effect or do harm."""
     value = truth(value)
-    if any(f"{name}_".startswith(f"GGML_{backend}_") for backend in BACKENDS):
-        if value not in {"OFF", ""}:
-            raise BuildError(f"{name}={value} has no effect here: this version builds only the backend cpu.")
-        return False
     if name.removeprefix("GGML_") in X86_ISA:
         if cpu == "native":
             raise BuildError(
@@ -210,16 +174,20 @@ def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     return True
 
 
-def check_list(option: str, given: str, allowed: tuple[str, ...]) -> list[str]:
-    words = [word for word in given.replace(",", ";").split(";") if word]
-    for word in words:
-        if word not in allowed:
-            close = difflib.get_close_matches(word, allowed, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise BuildError(f"{option} names {word!r}, which does not exist.{hint} Allowed: {', '.join(allowed)}.")
-    if not words:
-        raise BuildError(f"{option} is empty. Allowed: {', '.join(allowed)}.")
-    return list(dict.fromkeys(words))
+def choose_backends(entries: list[Definition], values: dict[str, str], known: set[str]) -> Backends:
+    """What is said of backends, by us and by upstream's own switches."""
+    by_user = {entry.name: entry.value for entry in entries if entry.by_user}
+    switches = {name: value for name, value in by_user.items() if name in known and backends.is_about(name)}
+    return backends.choose_backends(values["LLAMASMITH_BACKENDS"], switches, values["LLAMASMITH_OPENBLAS"])
+
+
+def refuse_what_needs_the_core(requested: dict[str, str], built: Backends) -> None:
+    for name in ("LLAMASMITH_ENGINES", "LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
+        if name in requested:
+            raise BuildError(
+                f"{name}={requested[name]} has no effect with LLAMASMITH_BACKENDS={';'.join(built.names)}, which "
+                f"builds nothing but backends. Add cpu to LLAMASMITH_BACKENDS."
+            )
 
 
 def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> Choice:
@@ -235,7 +203,7 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
     for switch in ("LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if truth(values[switch]) not in {"ON", "OFF"}:
             raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
-    backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
+    built = choose_backends(entries, values, known)
     engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
 
     left_out = {}
@@ -246,12 +214,17 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
         engines.remove(engine)
         left_out[engine] = why
 
-    choice = Choice(requested, engines, left_out, backends, cpu)
+    if not built.core:
+        refuse_what_needs_the_core(requested, built)
+        engines, left_out = [], {}
+    choice = Choice(requested, engines, left_out, built, cpu)
     for entry in entries:
         if not entry.by_user or entry.name in OUR_DEFAULTS:
             continue
         refuse_unknown(entry.name, known | set(OUR_DEFAULTS))
         requested[entry.name] = entry.value
+        if backends.is_about(entry.name):
+            continue
         if check_upstream_option(entry.name, entry.value, cpu):
             choice.engine_args.append(f"-D{entry.name}:STRING={entry.value}")
     return choice
@@ -317,8 +290,12 @@ def cmake_text(choice: Choice, flags: list[str], pin: str) -> str:
 
     args = choice.engine_args + isa_args(choice)
     upstreams = [name for name in choice.requested if not name.startswith("LLAMASMITH_")]
+    each = [(f"LLAMASMITH_BACKEND_ARGS_{name}", choice.backends.args.get(name, [])) for name in choice.backends.modules]
     return (
         line("LLAMASMITH_ENGINES_BUILT", choice.engines)
+        + line("LLAMASMITH_CORE", ["ON" if choice.backends.core else "OFF"])
+        + line("LLAMASMITH_BACKENDS_BUILT", choice.backends.modules)
+        + "".join(line(name, values) for name, values in each)
         + line("LLAMASMITH_CPU_FLAGS", flags)
         + line("LLAMASMITH_ENGINE_ARGS", args)
         + line("LLAMASMITH_PIN", [pin])
@@ -346,7 +323,7 @@ def main() -> None:
         "requested": choice.requested,
         "engines": choice.engines,
         "left_out": choice.left_out,
-        "backends": choice.backends,
+        "backends": choice.backends.names,
         "cpu": choice.cpu,
         "cpu_flags": needed_cpu_flags(args.compiler, [*flags, *baseline]),
         "engine_flags": flags,

@@ -12,6 +12,18 @@ class EngineFacts(TypedDict):
     chooses_wait: bool
     features: tuple[str, ...]
 
+class DeviceFacts(TypedDict):
+    name: str
+    description: str
+    type: str
+    memory_free: int
+    memory_total: int
+
+class BackendFacts(TypedDict):
+    path: str
+    name: str
+    devices: tuple[DeviceFacts, ...]
+
 class CounterValues(TypedDict):
     barriers: int
     spins: int
@@ -30,6 +42,8 @@ class GenerationState(TypedDict):
     generate_seconds: float
 
 def read_bandwidth(*, n_threads: int, n_bytes: int, seconds: float) -> float: ...
+def load_backend(path: str) -> BackendFacts: ...
+def devices() -> tuple[DeviceFacts, ...]: ...
 def load_engine(path: str) -> EngineFacts: ...
 def engine_loaded() -> bool: ...
 def wait_policies() -> tuple[str, ...]: ...

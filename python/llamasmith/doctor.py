@@ -6,30 +6,30 @@ since an engine built for another CPU does not raise: it kills its process.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .backend_trials import BackendState, try_backends, wrong_environment, wrong_states
 from .build import BuildInfo, build_info, package_root
 from .errors import BuildError
 from .threads import Budget, thread_budget
+from .trial import try_in_a_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Diagnosis", "EngineState", "Finding", "Trial", "examine", "try_engine"]
+__all__ = ["BackendState", "Diagnosis", "EngineState", "Finding", "Trial", "examine", "try_engine"]
 
 TIMEOUT_SECONDS = 60
 DEFAULT_ENGINE = "patched"  # as in .engine, which cannot be imported here: it loads compiled code
 
 # They change how many threads the OpenMP engine or a BLAS has, or how these wait, behind the back of our own settings.
 _RUNTIME_PREFIXES = ("OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_")
+
+_OURS = ("LLAMASMITH_WAIT", "LLAMASMITH_ENGINE", "LLAMASMITH_BACKENDS")
 
 _REBUILD = "Build it anew on this machine, from the project's folder: pip install --force-reinstall ."
 _CHILD = """
@@ -39,7 +39,7 @@ try:
     import llamasmith
     from llamasmith._native import _core
     waits = _core.wait_policies()
-    engine = llamasmith.load_engine(sys.argv[1])
+    engine = llamasmith.load_engine(sys.argv[1], backends=())
     found = {"path": str(engine.path), "features": engine.features, "waits": waits, "chooses_wait": engine.chooses_wait}
 except Exception as error:
     found = {"error": f"{type(error).__name__}: {error}"}
@@ -101,6 +101,8 @@ class Diagnosis:
     threads: Budget
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    backend_states: tuple[BackendState, ...] = ()
+    """Each backend besides ``cpu`` that is installed, tried."""
 
     @property
     def ok(self) -> bool:
@@ -115,25 +117,10 @@ class Diagnosis:
 def try_engine(name: str, environment: Mapping[str, str]) -> Trial:
     """Loads an engine in a process of its own."""
     # Bad values of ours are findings of their own, not the engine's failure.
-    kept = {key: value for key, value in environment.items() if key not in ("LLAMASMITH_WAIT", "LLAMASMITH_ENGINE")}
-    command = [sys.executable, "-c", _CHILD, name, json.dumps(sys.path)]
-    try:
-        child = subprocess.run(
-            command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(error=f"it did not load within {TIMEOUT_SECONDS} s")
-    except OSError as error:
-        return Trial(error=f"Python could not be started: {error}")
-    if child.returncode < 0:
-        return Trial(error=f"it ended with {_signal(-child.returncode)}")
-    try:
-        found = json.loads(child.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = child.stderr.decode(errors="replace").strip()
-        return Trial(error=f"its process ended with exit status {child.returncode}: {said[-500:]}")
+    kept = {key: value for key, value in environment.items() if key not in _OURS}
+    found = try_in_a_process(_CHILD, name, environment=kept, timeout=TIMEOUT_SECONDS)
     lists = {key: tuple(found[key]) for key in ("features", "waits") if key in found}
-    return Trial(**{**found, **lists})
+    return Trial(**(found | lists))
 
 
 def examine(
@@ -141,14 +128,16 @@ def examine(
     environment: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
     trial: Callable[[str, Mapping[str, str]], Trial] = try_engine,
+    backends: Callable[..., tuple[BackendState, ...]] = try_backends,
     root: Path = Path("/"),
 ) -> Diagnosis:
     """Looks at this installation and at this machine; takes about a second for each engine.
 
     Args:
         environment: the variables to judge by; by default those of this process.
-        progress: called with the name of each engine before it is tried.
+        progress: called with the name of each engine and backend before it is tried.
         trial: how an engine is tried.
+        backends: how the backends are tried.
         root: where /proc and /sys are.
     """
     environment = os.environ if environment is None else environment
@@ -166,6 +155,7 @@ def examine(
         EngineState(name, found.path or _expected_path(name), found.features, not found.error, found.error)
         for name, found in trials.items()
     )
+    others = backends(environment, progress=progress)
     active = environment.get("LLAMASMITH_ENGINE") or next(
         (name for name in info.engines if name == DEFAULT_ENGINE), next(iter(info.engines), None)
     )
@@ -174,6 +164,8 @@ def examine(
         *_foreign_cpu(info, root),
         *_not_loadable(states, info),
         *_bad_environment(environment, info, trials),
+        *(Finding(wrong.what, wrong.mend) for wrong in wrong_states(others)),
+        *(Finding(wrong.what, wrong.mend) for wrong in wrong_environment(environment, others)),
     ]
     return Diagnosis(
         version=info.version,
@@ -189,6 +181,7 @@ def examine(
         threads=threads,
         problems=tuple(problems),
         notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
+        backend_states=others,
     )
 
 
@@ -209,14 +202,6 @@ def _unbuilt(error: BuildError, threads: Budget) -> Diagnosis:
 
 def _expected_path(name: str) -> str:
     return str(package_root() / "engines" / name)
-
-
-def _signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} (an instruction that this CPU does not have)" if name == "SIGILL" else name
 
 
 def _not_as_asked(info: BuildInfo) -> Iterator[Finding]:

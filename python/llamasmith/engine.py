@@ -9,10 +9,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ._native import _core
+from .backends import load_usable, wanted_backends
 from .build import build_info, package_root
 from .errors import EngineError, EngineNotFound, InvalidOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["DEFAULT_ENGINE", "Engine", "engines", "load_engine", "loaded_engine"]
@@ -72,32 +74,37 @@ def _check_environment() -> None:
         raise InvalidOption(f"LLAMASMITH_WAIT is {wait!r}. Allowed: {', '.join(policies)}.")
 
 
-def load_engine(name: str | None = None) -> Engine:
-    """Loads an engine into this process, where it stays until the process ends.
+def load_engine(name: str | None = None, *, backends: Sequence[str] | None = None) -> Engine:
+    """Loads an engine into this process, where it stays until the process ends, and backends beside it.
 
     Args:
         name: one of `engines()`; by default the environment's ``LLAMASMITH_ENGINE``, else ``patched``.
+        backends: names of backends to load as well, such as ``openblas``; ``()`` for none. By default those that the
+            environment's ``LLAMASMITH_BACKENDS`` names, else all that are installed: one that does not load is left out
+            with a warning then, and is an error if it was named (BackendError).
 
-    Loading the same engine again does nothing. Raises EngineNotFound for a name that was not built, EngineError if
-    another engine already runs here (one process runs one engine), InvalidOption for a bad ``LLAMASMITH_WAIT``.
+    Loading the same engine again does nothing, but for backends that are named. Raises EngineNotFound for a name that
+    was not built, EngineError if another engine already runs here (one process runs one engine), InvalidOption for a
+    bad ``LLAMASMITH_WAIT`` or ``LLAMASMITH_BACKENDS``.
     """
     global _loaded
     with _lock:
         if name is None:
             if _loaded is not None:
-                return _loaded
+                return _with_backends(_loaded, backends)
             name = os.environ.get("LLAMASMITH_ENGINE") or DEFAULT_ENGINE
             if name == DEFAULT_ENGINE and name not in build_info().engines:
                 name = build_info().engines[0]  # built without it: the first one is what the user asked for
         engine = _find(name)
         if _loaded is not None:
             if _loaded.name == engine.name:
-                return _loaded
+                return _with_backends(_loaded, backends)
             raise EngineError(
                 f"This process already runs the engine {_loaded.name!r}, so {name!r} cannot be loaded: a process runs "
                 f"one engine. Call load_engine({name!r}) before anything else, or use another process."
             )
         _check_environment()
+        wanted_backends(backends)  # a bad LLAMASMITH_BACKENDS is told before anything is loaded
         facts = _core.load_engine(str(engine.path))
         _loaded = Engine(
             engine.name,
@@ -107,7 +114,15 @@ def load_engine(name: str | None = None) -> Engine:
             features=facts["features"],
             chooses_wait=facts["chooses_wait"],
         )
+        load_usable(backends)
         return _loaded
+
+
+def _with_backends(engine: Engine, backends: Sequence[str] | None) -> Engine:
+    """The engine, with more backends, if they are named."""
+    if backends is not None:
+        load_usable(backends)
+    return engine
 
 
 def loaded_engine() -> Engine | None:

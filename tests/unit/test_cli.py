@@ -18,7 +18,7 @@ import llamasmith
 from llamasmith import doctor, hub
 from llamasmith.cli.__main__ import app
 from llamasmith.cli.console import progress_bar
-from llamasmith.doctor import Diagnosis, EngineState, Finding
+from llamasmith.doctor import BackendState, Diagnosis, EngineState, Finding
 from llamasmith.errors import HubError, InvalidOption
 from llamasmith.threads import Budget
 
@@ -51,6 +51,21 @@ DIAGNOSIS = Diagnosis(
     threads=Budget(1, ("2 CPUs online", "cgroup quota of 1.5 CPUs (/cpu.max), rounded down to 1"), (0, 1), 1.5),
     problems=(Finding("The engine upstream cannot be loaded: it ended with SIGILL", "Build it anew."),),
     notes=(Finding("OMP_NUM_THREADS=4 is set", "Unset it."),),
+    backend_states=(
+        BackendState(
+            "openblas",
+            "/a/libggml-blas.so",
+            "llamasmith-openblas",
+            "1.2.3",
+            {"compiler": "GNU 12.2.0", "library": "OpenBLAS 0.3.34.481.3", "from": "wheel"},
+            devices=(
+                {"name": "BLAS", "description": "OpenBLAS", "type": "accel", "memory_free": 0, "memory_total": 0},
+            ),
+        ),
+        BackendState(
+            "cuda", "/a/libggml-cuda.so", "llamasmith", "1.2.3", {}, False, "no driver. " + "Long words. " * 9
+        ),
+    ),
 )
 
 
@@ -68,6 +83,11 @@ def test_doctor_fits_80_columns_and_says_what_to_do() -> None:
         "a" * 40,
         "patched: loads, runs by default",
         "upstream: does not load",
+        "backend openblas: loads, from llamasmith-openblas 1.2.3",
+        "OpenBLAS 0.3.34.481.3",
+        "device BLAS (accel): OpenBLAS",
+        "backend cuda: does not load",
+        "no driver.",
         "Build it anew.",
         "1 problem.",
     ):
@@ -88,6 +108,7 @@ def test_doctor_json_is_one_object() -> None:
         "error": "it ended with SIGILL",
     }
     assert found["threads"]["budget"] == 1
+    assert [(one["name"], one["loadable"]) for one in found["backend_states"]] == [("openblas", True), ("cuda", False)]
 
 
 def test_pull_prints_the_path_alone(monkeypatch: pytest.MonkeyPatch) -> None:

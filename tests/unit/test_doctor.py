@@ -11,7 +11,7 @@ import pytest
 
 from llamasmith import doctor
 from llamasmith.build import BuildInfo, Patch
-from llamasmith.doctor import Diagnosis, Trial, examine, try_engine
+from llamasmith.doctor import BackendState, Diagnosis, Trial, examine, try_engine
 from llamasmith.errors import BuildError
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def dies(name: str, environment: Mapping[str, str]) -> Trial:
     return Trial(error="it ended with SIGILL") if name == "upstream" else loads(name, environment)
 
 
+def no_backends(environment: Mapping[str, str], *, progress: object) -> tuple[BackendState, ...]:
+    return ()
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     (tmp_path / "proc").mkdir()
@@ -56,7 +60,7 @@ def diagnose(
     monkeypatch: pytest.MonkeyPatch, machine: Path, environment: dict[str, str] | None = None, info: BuildInfo = INFO
 ) -> Diagnosis:
     monkeypatch.setattr(doctor, "build_info", lambda: info)
-    return examine(environment=environment or {}, trial=loads, root=machine)
+    return examine(environment=environment or {}, trial=loads, backends=no_backends, root=machine)
 
 
 def test_a_build_that_is_as_asked(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
@@ -115,7 +119,7 @@ def test_problems(
 def test_an_engine_that_does_not_load(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
     monkeypatch.setattr(doctor, "build_info", lambda: INFO)
     monkeypatch.setattr(doctor, "package_root", lambda: machine)
-    found = examine(environment={}, trial=dies, root=machine)
+    found = examine(environment={}, trial=dies, backends=no_backends, root=machine)
     (problem,) = found.problems
     assert problem.what == "The engine upstream cannot be loaded: it ended with SIGILL"
     assert [state.loadable for state in found.engines] == [True, False]
