@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 from ._check import integer
 from ._native import _core
+from .backends import Device, devices, load_backend
 from .engine import load_engine
 from .errors import InvalidOption, RpcError
 from .pool import thread_count
@@ -22,7 +23,7 @@ from .pool import thread_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEFAULT_PORT", "LOOPBACK", "LentDevice", "RpcServer", "endpoints"]
+__all__ = ["DEFAULT_PORT", "LOOPBACK", "RpcServer", "endpoints"]
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 50052
@@ -31,8 +32,6 @@ MAX_SERVERS = 16  # llama.cpp's GGML_RPC_MAX_SERVERS
 
 def load_rpc() -> None:
     """Loads the engine, and the backend ``rpc`` if it is not loaded yet. Raises EngineError."""
-    from .backends import load_backend
-
     load_engine()
     load_backend("rpc")
 
@@ -84,16 +83,6 @@ def endpoints(rpc: str | Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class LentDevice:
-    """A device that a server lends: one of its GPUs, or its CPU if it has none. Memory in bytes."""
-
-    name: str
-    description: str
-    memory_free: int
-    memory_total: int
-
-
-@dataclass(frozen=True)
 class RpcServer:
     """A server that is about to serve: `open()` checks all that can be checked before."""
 
@@ -101,7 +90,8 @@ class RpcServer:
     port: int
     threads: int
     cache: Path | None
-    devices: tuple[LentDevice, ...]
+    devices: tuple[Device, ...]
+    """Those that it lends: the GPUs of this machine, or its CPU if it has none."""
 
     @property
     def endpoint(self) -> str:
@@ -145,8 +135,10 @@ class RpcServer:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise InvalidOption(f"cache={os.fspath(folder)!r} cannot be written to. Give another folder.")
         load_rpc()
-        devices = tuple(LentDevice(**facts) for facts in _core.rpc_lent_devices())
-        return cls(address, number, n_threads, folder, devices)
+        found = devices()
+        gpus = tuple(device for device in found if device.type in ("gpu", "igpu"))
+        cpus = tuple(device for device in found if device.type == "cpu")
+        return cls(address, number, n_threads, folder, gpus or cpus[:1])
 
     def serve(self) -> None:
         """Serves one client after another, for ever, without the GIL. Raises RpcError if it cannot listen after all.

@@ -187,16 +187,6 @@ void to_stderr(ggml_log_level level, const char * text, void *) {
 
 }  // namespace
 
-std::vector<LentDevice> lent_devices() {
-    std::vector<LentDevice> facts;
-    for (ggml_backend_dev_t device : devices_to_lend()) {
-        LentDevice lent{ ggml_backend_dev_name(device), ggml_backend_dev_description(device), 0, 0 };
-        ggml_backend_dev_memory(device, &lent.memory_free, &lent.memory_total);
-        facts.push_back(lent);
-    }
-    return facts;
-}
-
 void serve(const std::string & endpoint, const std::string & cache, int n_threads) {
     ggml_backend_reg_t                       reg   = backend();
     decltype(&ggml_backend_rpc_start_server) start = nullptr;

@@ -43,17 +43,7 @@ class Servers {
     std::vector<ggml_backend_dev_t>            devices_;  // in the order in which the servers were given
 };
 
-struct LentDevice {
-    std::string name;
-    std::string description;
-    std::size_t memory_free;   // bytes
-    std::size_t memory_total;  // bytes
-};
-
-// What a server here lends: its GPUs, or without any its CPU.
-std::vector<LentDevice> lent_devices();
-
-// Serves one client after another, and returns only if it cannot listen. `cache` may be empty. The log goes to
+// Lends this machine's GPUs, or without any its CPU, to one client after another; returns only if it cannot listen. `cache` may be empty. The log goes to
 // standard error from then on.
 void serve(const std::string & endpoint, const std::string & cache, int n_threads);
 
