@@ -1,14 +1,18 @@
 # A CUDA toolkit from the system or from wheels of the package index, and the GPUs that the backend cuda is built for.
 # Stops here, with the names of what to install, and not in the midst of a build. Tells Backends.cmake what it wants to
 # know of every backend.
+set(wanted "${LLAMASMITH_CUDA_ARCHITECTURES}")
+if(NOT wanted)
+    set(wanted "${CMAKE_CUDA_ARCHITECTURES}") # how other packages call it
+endif()
 llamasmith_python(
     COMMAND cmake/cuda_toolkit.py
         "--root=${CUDAToolkit_ROOT}"
-        "--architectures=${LLAMASMITH_CUDA_ARCHITECTURES}"
+        "--architectures=${wanted}"
         "--major=${LLAMASMITH_CUDA_MAJOR}"
         --out "${PROJECT_BINARY_DIR}"
     FAILS_WITH "the backend cuda cannot be built"
-    FORGET LLAMASMITH_CUDA_ARCHITECTURES LLAMASMITH_CUDA_MAJOR CUDAToolkit_ROOT)
+    FORGET LLAMASMITH_CUDA_ARCHITECTURES CMAKE_CUDA_ARCHITECTURES LLAMASMITH_CUDA_MAJOR CUDAToolkit_ROOT)
 
 # LLAMASMITH_CUDA_ROOT, _COMPILER, _VERSION, _BUILT_FOR, _FROM
 include("${PROJECT_BINARY_DIR}/cuda-toolkit.cmake")
