@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,8 @@ class Diagnosis:
     threads: Budget
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    build: Mapping[str, Any] = field(default_factory=dict)
+    """All that `build_info()` knows: compiler and flags, each patch with its digest. Empty without a finished build."""
 
     @property
     def ok(self) -> bool:
@@ -189,6 +191,7 @@ def examine(
         threads=threads,
         problems=tuple(problems),
         notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
+        build=info.asdict(),
     )
 
 
