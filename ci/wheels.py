@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--check", nargs="+", type=Path, metavar="WHEEL", help="prove finished wheels of one row")
     parser.add_argument("--companions", type=Path, help="with --check: the folder with wheels that the row needs")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     try:
         rows = load()
         if options.list:

@@ -12,6 +12,7 @@ import json
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from llamasmith.patchset.pin import digest_of, tree_listing
 
@@ -52,7 +53,9 @@ def upstream_component(record: dict[str, Any]) -> dict[str, Any]:
     """llama.cpp as we build it: the pinned commit, with patches."""
     pin, purl = record["pin"], f"pkg:github/ggml-org/llama.cpp@{record['pin']}"
     pristine = {"type": "library", "bom-ref": f"{purl}#pristine", "name": "llama.cpp", "version": pin, "purl": purl}
-    patches = [{"type": "unofficial", "diff": {"url": f"patches/{patch['name']}"}} for patch in record["patches"]]
+    patches = [
+        {"type": "unofficial", "diff": {"url": quote(f"patches/{patch['name']}")}} for patch in record["patches"]
+    ]
     return {
         "type": "library",
         "bom-ref": purl,

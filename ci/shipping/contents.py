@@ -40,7 +40,7 @@ DIST_INFO = (r"METADATA", r"WHEEL", r"RECORD", r"entry_points\.txt", r"licenses/
 # What is compiled in, by its name in the bill of materials, and the file with its licence.
 LICENCES = {"llama.cpp": "llama.cpp.txt", "sgemm.cpp": "llamafile-sgemm.txt", "pybind11": "pybind11.txt"}
 # A path of the machine that built, whichever that was: absolute, and to a source.
-BUILD_PATH = re.compile(rb"/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp)\b")
+BUILD_PATH = re.compile(rb"(?<![\w.+/-])/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp)\b")
 SYSTEM_SOURCES = (b"/usr/include/", b"/usr/lib/", b"/usr/local/include/", b"/opt/rh/", b"/root/.pyenv/")
 
 
