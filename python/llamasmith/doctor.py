@@ -7,7 +7,7 @@ since an engine built for another CPU does not raise: it kills its process.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,8 @@ class Diagnosis:
     notes: tuple[Finding, ...]
     backend_states: tuple[BackendState, ...] = ()
     """Each backend besides ``cpu`` that is installed, tried."""
+    build: Mapping[str, Any] = field(default_factory=dict)
+    """All that `build_info()` knows: compiler and flags, each patch with its digest. Empty without a finished build."""
 
     @property
     def ok(self) -> bool:
@@ -202,6 +204,7 @@ def examine(
         problems=tuple(problems),
         notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
         backend_states=others,
+        build=info.asdict(),
     )
 
 

@@ -68,6 +68,7 @@ def _facts(found: Diagnosis) -> Table:
         "llama.cpp": found.pin,
         "patches": _patches(found),
         "built for": _BUILT_FOR.get(found.cpu, ""),
+        "compiled by": _compiler(found),
         "asked for": asked or ("the defaults" if found.pin else ""),
         "backends": ", ".join(found.backends),
         "tools": ", ".join(found.tools),
@@ -85,6 +86,11 @@ def _patches(found: Diagnosis) -> str:
         return ""
     names = ", ".join(name.removesuffix(".patch") for name in found.patches) or "none"
     return f"{names} (series {found.series_digest[:_DIGEST_CHARACTERS]})"
+
+
+def _compiler(found: Diagnosis) -> str:
+    compiler = found.build.get("compiler", {})
+    return " ".join(word for word in (compiler.get("name"), compiler.get("engine_flags")) if word)
 
 
 def _engine(state: EngineState, found: Diagnosis) -> Iterator[RenderableType]:
