@@ -12,6 +12,19 @@ class EngineFacts(TypedDict):
     chooses_wait: bool
     features: tuple[str, ...]
 
+class CpuFacts(TypedDict):
+    arch: str
+    leaf1_ecx: int
+    leaf7_ebx: int
+    leaf7_ecx: int
+    leaf7_edx: int
+    leaf7_1_eax: int
+    ext1_ecx: int
+    xcr0: int
+    tiles: bool
+    hwcap: int
+    hwcap2: int
+
 class DeviceFacts(TypedDict):
     name: str
     description: str
@@ -42,12 +55,15 @@ class GenerationState(TypedDict):
     generate_seconds: float
 
 def read_bandwidth(*, n_threads: int, n_bytes: int, seconds: float) -> float: ...
+def cpu_facts() -> CpuFacts: ...
+def cpu_features(facts: CpuFacts) -> dict[str, str]: ...
 def load_backend(path: str) -> BackendFacts: ...
 def devices() -> tuple[DeviceFacts, ...]: ...
 def load_engine(path: str) -> EngineFacts: ...
 def engine_loaded() -> bool: ...
 def wait_policies() -> tuple[str, ...]: ...
 def priorities() -> tuple[str, ...]: ...
+def rpc_serve(endpoint: str, *, cache: str, n_threads: int) -> None: ...
 
 class Model:
     def __init__(
@@ -59,6 +75,7 @@ class Model:
         use_extra_bufts: bool,
         n_gpu_layers: int,
         load_mode: str,
+        rpc: Sequence[str],
         progress: Callable[[float], None] | None,
     ) -> None: ...
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
