@@ -2,9 +2,13 @@
 # people get a CPU-only build and learn of it months later.
 set(LLAMASMITH_ENGINES "patched;upstream;upstream-openmp" CACHE STRING
     "Engines to build: patched (our series), upstream (pristine); with OpenMP: upstream-openmp, patched-openmp")
-set(LLAMASMITH_BACKENDS "cpu" CACHE STRING "Backends to build; this version builds cpu")
+set(LLAMASMITH_BACKENDS "" CACHE STRING
+    "Backends to build: cpu, openblas, cuda, rpc; cpu if nothing is said. Without cpu: nothing but these backends")
+set(LLAMASMITH_OPENBLAS "auto" CACHE STRING
+    "Where OpenBLAS is taken from: wheel (the package scipy-openblas32), system, or auto (the first that is there)")
 set(LLAMASMITH_CPU "native" CACHE STRING
-    "CPU to build the engines for: native (this machine) or baseline (x86-64-v2, ARMv8-A: any machine)")
+    "CPU to build the engines for: native (this machine), baseline (x86-64-v2, ARMv8-A), dispatch (any, chosen at run)")
+set(LLAMASMITH_CPU_VARIANTS "" CACHE STRING "Variants that dispatch builds, separated by semicolons; empty: all")
 set(LLAMASMITH_EXTRA_PATCHES "" CACHE STRING "Your own patch files, applied after ours, separated by semicolons")
 set(LLAMASMITH_SKIP_PATCHES "" CACHE STRING "Names of our patches to leave out, separated by semicolons")
 set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-quantize, llama-perplexity, llama-server")
@@ -26,7 +30,7 @@ foreach(name IN LISTS names)
 endforeach()
 file(WRITE "${PROJECT_BINARY_DIR}/options.tsv" "${listing}")
 
-# Writes options.cmake (LLAMASMITH_ENGINES_BUILT, LLAMASMITH_CPU_FLAGS, LLAMASMITH_ENGINE_ARGS ...) and options.json.
+# Writes options.cmake (LLAMASMITH_ENGINES_BUILT, LLAMASMITH_BACKENDS_BUILT, LLAMASMITH_ENGINE_ARGS ...) and options.json.
 llamasmith_python(
     COMMAND cmake/options.py
         --listing "${PROJECT_BINARY_DIR}/options.tsv"

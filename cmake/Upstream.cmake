@@ -7,13 +7,16 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_PLATFORM_NO_VERSIONED_SONAME ON)        # a wheel cannot carry the links libx.so -> libx.so.0
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_INSTALL_RPATH "$ORIGIN")                # neighbours in lib/, and no folder outside of the package
+add_link_options(LINKER:--disable-new-dtags)      # before LD_LIBRARY_PATH, where another llama.cpp may lie
 
 set(GGML_BACKEND_DL ON)           # engines are loadable modules
 set(GGML_CPU OFF)                 # ... built by Engines.cmake, one by one
 set(GGML_OPENMP OFF)              # only an engine whose name ends in -openmp may bring libgomp into the process
 set(GGML_NATIVE OFF)              # upstream refuses it beside BACKEND_DL; engines get their flags from Options.cmake
 set(LLAMA_ALL_WARNINGS OFF)       # warnings are for our own code
-set(GGML_RPC_RDMA OFF)            # links libibverbs if the build machine happens to have it
+foreach(backend BLAS CUDA RPC)    # sub-builds too, in Backends.cmake; a user's GGML_BLAS=ON is an alias for one
+    set(GGML_${backend} OFF)
+endforeach()
 set(LLAMA_BUILD_NUMBER 0)         # else taken from any git repository around the build folder
 set(LLAMA_BUILD_COMMIT "${LLAMASMITH_PIN}")
 set(LLAMA_BUILD_COMMON ${LLAMASMITH_TOOLS})

@@ -22,15 +22,21 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+import backends
+from backends import Backends
+from values import check_list, truth
+
 from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
 ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
-CPU_CHOICES = ("native", "baseline")
+CPU_CHOICES = ("native", "baseline", "dispatch")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
-    "LLAMASMITH_BACKENDS": "cpu",
+    "LLAMASMITH_BACKENDS": "",  # cpu, and what upstream's switches (GGML_BLAS=ON) add
+    "LLAMASMITH_OPENBLAS": "auto",
     "LLAMASMITH_CPU": "native",
+    "LLAMASMITH_CPU_VARIANTS": "",
     "LLAMASMITH_EXTRA_PATCHES": "",
     "LLAMASMITH_SKIP_PATCHES": "",
     "LLAMASMITH_TOOLS": "OFF",
@@ -38,25 +44,6 @@ OUR_DEFAULTS = {
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
 
-BACKENDS = [
-    "BLAS",
-    "CANN",
-    "CUDA",
-    "ET",
-    "HIP",
-    "HEXAGON",
-    "METAL",
-    "MUSA",
-    "OPENCL",
-    "OPENVINO",
-    "RPC",
-    "SYCL",
-    "VIRTGPU",
-    "VULKAN",
-    "WEBGPU",
-    "ZDNN",
-    "ZENDNN",
-]
 # Upstream's switches for instruction sets -> what its ggml-cpu/CMakeLists.txt tells GCC and Clang for each.
 X86_ISA = {
     "SSE42": "-msse4.2", "AVX": "-mavx", "AVX2": "-mavx2", "BMI2": "-mbmi2", "AVX_VNNI": "-mavxvnni", "FMA": "-mfma",
@@ -67,7 +54,7 @@ X86_ISA = {
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {
-    "GGML_NATIVE": ("OFF", "set LLAMASMITH_CPU=native or LLAMASMITH_CPU=baseline instead"),
+    "GGML_NATIVE": ("OFF", "set LLAMASMITH_CPU=native, baseline or dispatch instead"),
     "GGML_BACKEND_DL": ("ON", "engines are always loadable modules"),
     "GGML_BACKEND_DIR": ("", "engines are found relative to the package"),
     "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
@@ -76,7 +63,7 @@ DECIDED = {
     "GGML_BUILD_TESTS": ("OFF", "set LLAMASMITH_UPSTREAM_TESTS=ON to build upstream's tests of the CPU backend"),
     "GGML_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
     "GGML_ALL_WARNINGS": ("OFF", "warnings are for our own code"),
-    "GGML_CPU_ALL_VARIANTS": ("OFF", "this version builds for one CPU: LLAMASMITH_CPU=native or baseline"),
+    "GGML_CPU_ALL_VARIANTS": ("OFF", "set LLAMASMITH_CPU=dispatch to build every variant"),
     "LLAMA_BUILD_COMMON": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_TOOLS": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_SERVER": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's llama-server"),
@@ -90,16 +77,8 @@ DECIDED = {
 }
 # Names of other days and places, and what they are today.
 RENAMED = {
-    "LLAMA_CUBLAS": "GGML_CUDA",
-    "LLAMA_CUDA": "GGML_CUDA",
-    "GGML_CUBLAS": "GGML_CUDA",
-    "LLAMA_BLAS": "GGML_BLAS",
-    "LLAMA_OPENBLAS": "GGML_BLAS",
-    "GGML_OPENBLAS": "GGML_BLAS",
-    "LLAMA_BLAS_VENDOR": "GGML_BLAS_VENDOR",
+    **backends.RENAMED,
     "LLAMA_NATIVE": "LLAMASMITH_CPU",
-    "LLAMA_METAL": "GGML_METAL",
-    "LLAMA_RPC": "GGML_RPC",
     "LLAMA_AVX": "GGML_AVX",
     "LLAMA_AVX2": "GGML_AVX2",
     "LLAMA_AVX512": "GGML_AVX512",
@@ -138,7 +117,7 @@ class Choice:
     requested: dict[str, str]
     engines: list[str]
     left_out: dict[str, str]
-    backends: list[str]
+    backends: Backends
     cpu: str
     engine_args: list[str] = field(default_factory=list)
 
@@ -164,16 +143,6 @@ def upstream_options(vendor: Path) -> set[str]:
     return names
 
 
-def truth(value: str) -> str:
-    """CMake's many words for yes and no, as ON and OFF; other values as they are."""
-    upper = value.upper()
-    if upper in {"ON", "1", "YES", "TRUE", "Y"}:
-        return "ON"
-    if upper in {"OFF", "0", "NO", "FALSE", "N"}:
-        return "OFF"
-    return value
-
-
 def refuse_unknown(name: str, known: set[str]) -> None:
     if name in known:
         return
@@ -181,7 +150,7 @@ def refuse_unknown(name: str, known: set[str]) -> None:
     if meant is None:
         close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
         meant = close[0] if close else None
-    hint = f" Did you mean {meant}?" if meant else ""
+    hint = f" Did you mean {meant}?{backends.today(name)}" if meant else ""
     ours = ", ".join(sorted(OUR_DEFAULTS))
     raise BuildError(f"{name} is not an option of llamasmith or of the pinned llama.cpp.{hint} Our options: {ours}.")
 
@@ -189,17 +158,20 @@ def refuse_unknown(name: str, known: set[str]) -> None:
 def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     """Whether a known upstream option may be passed on; raises where it would have no effect or do harm."""
     value = truth(value)
-    if any(f"{name}_".startswith(f"GGML_{backend}_") for backend in BACKENDS):
-        if value not in {"OFF", ""}:
-            raise BuildError(f"{name}={value} has no effect here: this version builds only the backend cpu.")
-        return False
     if name.removeprefix("GGML_") in X86_ISA:
         if cpu == "native":
             raise BuildError(
                 f"{name}={value}: LLAMASMITH_CPU=native already uses what this machine has; "
                 f"to choose instruction sets yourself, add LLAMASMITH_CPU=baseline."
             )
+        if cpu == "dispatch":
+            raise BuildError(
+                f"{name}={value} has no effect here: LLAMASMITH_CPU=dispatch builds a variant for each kind of CPU; "
+                f"choose among them with LLAMASMITH_CPU_VARIANTS."
+            )
         return True
+    if name == "GGML_CPU_ARM_ARCH" and cpu == "dispatch":
+        raise BuildError(f"{name}={value} names one CPU, and LLAMASMITH_CPU=dispatch builds for all. Leave one out.")
     if name in DECIDED:
         ours, advice = DECIDED[name]
         if value != ours:
@@ -210,16 +182,20 @@ def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     return True
 
 
-def check_list(option: str, given: str, allowed: tuple[str, ...]) -> list[str]:
-    words = [word for word in given.replace(",", ";").split(";") if word]
-    for word in words:
-        if word not in allowed:
-            close = difflib.get_close_matches(word, allowed, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise BuildError(f"{option} names {word!r}, which does not exist.{hint} Allowed: {', '.join(allowed)}.")
-    if not words:
-        raise BuildError(f"{option} is empty. Allowed: {', '.join(allowed)}.")
-    return list(dict.fromkeys(words))
+def choose_backends(entries: list[Definition], values: dict[str, str], known: set[str]) -> Backends:
+    """What is said of backends, by us and by upstream's own switches."""
+    by_user = {entry.name: entry.value for entry in entries if entry.by_user}
+    switches = {name: value for name, value in by_user.items() if name in known and backends.is_about(name)}
+    return backends.choose_backends(values["LLAMASMITH_BACKENDS"], switches, values["LLAMASMITH_OPENBLAS"])
+
+
+def refuse_what_needs_the_core(requested: dict[str, str], built: Backends) -> None:
+    for name in ("LLAMASMITH_ENGINES", "LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
+        if name in requested:
+            raise BuildError(
+                f"{name}={requested[name]} has no effect with LLAMASMITH_BACKENDS={';'.join(built.names)}, which "
+                f"builds nothing but backends. Add cpu to LLAMASMITH_BACKENDS."
+            )
 
 
 def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> Choice:
@@ -228,15 +204,19 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
     requested = {name: value for name, value in values.items() if truth(value) != OUR_DEFAULTS[name]}
 
     cpu = values["LLAMASMITH_CPU"]
-    if cpu == "dispatch":
-        raise BuildError("LLAMASMITH_CPU=dispatch is not built by this version. Allowed: native, baseline.")
     if len(check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)) > 1:
-        raise BuildError(f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: {' or '.join(CPU_CHOICES)}.")
+        raise BuildError(
+            f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: one of {', '.join(CPU_CHOICES)}."
+        )
+    if values["LLAMASMITH_CPU_VARIANTS"] and cpu != "dispatch":
+        raise BuildError("LLAMASMITH_CPU_VARIANTS has no effect without LLAMASMITH_CPU=dispatch.")
     for switch in ("LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if truth(values[switch]) not in {"ON", "OFF"}:
             raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
-    backends = check_list("LLAMASMITH_BACKENDS", values["LLAMASMITH_BACKENDS"], ("cpu",))
+    built = choose_backends(entries, values, known)
     engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
+    if cpu == "dispatch" and "LLAMASMITH_ENGINES" not in requested:
+        engines = ["patched"]  # each engine is built in every variant: only what was asked for
 
     left_out = {}
     for engine in [name for name in engines if name.endswith("-openmp") and not has_openmp]:
@@ -246,15 +226,32 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
         engines.remove(engine)
         left_out[engine] = why
 
-    choice = Choice(requested, engines, left_out, backends, cpu)
+    if not built.core:
+        refuse_what_needs_the_core(requested, built)
+        engines, left_out = [], {}
+    choice = Choice(requested, engines, left_out, built, cpu)
     for entry in entries:
         if not entry.by_user or entry.name in OUR_DEFAULTS:
             continue
         refuse_unknown(entry.name, known | set(OUR_DEFAULTS))
         requested[entry.name] = entry.value
+        if backends.is_about(entry.name):
+            continue
         if check_upstream_option(entry.name, entry.value, cpu):
             choice.engine_args.append(f"-D{entry.name}:STRING={entry.value}")
+    check_fma(choice)
     return choice
+
+
+def check_fma(choice: Choice) -> None:
+    """Upstream's code for AVX2 and newer uses FMA, and does not compile without."""
+    on = {name for name, value in choice.requested.items() if truth(value) == "ON"}
+    newer = [name for name in choice.requested if re.match(r"GGML_(AVX2|AVX_VNNI|AVX512.*)$", name) and name in on]
+    if newer and "GGML_FMA" not in on:
+        raise BuildError(
+            f"{newer[0]}=ON without GGML_FMA=ON does not compile: upstream's code for it uses FMA. Add GGML_FMA=ON; "
+            f"every CPU with AVX2 has it, and F16C and BMI2 as well (GGML_F16C=ON, GGML_BMI2=ON)."
+        )
 
 
 def isa_args(choice: Choice) -> list[str]:
@@ -317,8 +314,12 @@ def cmake_text(choice: Choice, flags: list[str], pin: str) -> str:
 
     args = choice.engine_args + isa_args(choice)
     upstreams = [name for name in choice.requested if not name.startswith("LLAMASMITH_")]
+    each = [(f"LLAMASMITH_BACKEND_ARGS_{name}", choice.backends.args.get(name, [])) for name in choice.backends.modules]
     return (
         line("LLAMASMITH_ENGINES_BUILT", choice.engines)
+        + line("LLAMASMITH_CORE", ["ON" if choice.backends.core else "OFF"])
+        + line("LLAMASMITH_BACKENDS_BUILT", choice.backends.modules)
+        + "".join(line(name, values) for name, values in each)
         + line("LLAMASMITH_CPU_FLAGS", flags)
         + line("LLAMASMITH_ENGINE_ARGS", args)
         + line("LLAMASMITH_PIN", [pin])
@@ -346,7 +347,7 @@ def main() -> None:
         "requested": choice.requested,
         "engines": choice.engines,
         "left_out": choice.left_out,
-        "backends": choice.backends,
+        "backends": choice.backends.names,
         "cpu": choice.cpu,
         "cpu_flags": needed_cpu_flags(args.compiler, [*flags, *baseline]),
         "engine_flags": flags,

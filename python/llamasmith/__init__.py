@@ -13,6 +13,7 @@ from . import errors
 from .errors import LlamaError
 
 if TYPE_CHECKING:
+    from .backends import Backend, Device, devices, load_backend, loaded_backends
     from .build import BuildInfo, build_info
     from .engine import Engine, engines, load_engine, loaded_engine
     from .model import Model
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from .threads import Budget, thread_budget
 
 _HOME = {
+    "Backend": "backends",
+    "Device": "backends",
+    "devices": "backends",
+    "load_backend": "backends",
+    "loaded_backends": "backends",
     "BuildInfo": "build",
     "build_info": "build",
     "Engine": "engine",
@@ -45,6 +51,11 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "engines",
     "load_engine",
     "loaded_engine",
+    "Backend",
+    "Device",
+    "devices",
+    "load_backend",
+    "loaded_backends",
     "Model",
     "Generation",
     "Session",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +50,10 @@ class BuildInfo:
     compiler: dict[str, str]
     requested: dict[str, str]
     tools: tuple[str, ...]
+    backends_built: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What each backend besides ``cpu`` in this package was built with."""
+    abi: str = ""
+    """Digest of the headers that a backend must have been compiled with to be loaded."""
 
     def asdict(self) -> dict[str, Any]:
         """All fields as plain JSON-ready values."""
@@ -102,4 +106,6 @@ def build_info() -> BuildInfo:
         compiler=record["compiler"],
         requested=record["requested"],
         tools=tuple(record["tools"]),
+        backends_built=record["backends_built"],
+        abi=record["abi"],
     )

@@ -6,30 +6,30 @@ since an engine built for another CPU does not raise: it kills its process.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .backend_trials import BackendState, try_backends, wrong_environment, wrong_states
 from .build import BuildInfo, build_info, package_root
 from .errors import BuildError
 from .threads import Budget, thread_budget
+from .trial import try_in_a_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Diagnosis", "EngineState", "Finding", "Trial", "examine", "try_engine"]
+__all__ = ["BackendState", "Diagnosis", "EngineState", "Finding", "Trial", "examine", "try_engine"]
 
 TIMEOUT_SECONDS = 60
 DEFAULT_ENGINE = "patched"  # as in .engine, which cannot be imported here: it loads compiled code
 
 # They change how many threads the OpenMP engine or a BLAS has, or how these wait, behind the back of our own settings.
 _RUNTIME_PREFIXES = ("OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_")
+
+_OURS = ("LLAMASMITH_WAIT", "LLAMASMITH_ENGINE", "LLAMASMITH_BACKENDS")
 
 _REBUILD = "Build it anew on this machine, from the project's folder: pip install --force-reinstall ."
 _CHILD = """
@@ -39,8 +39,9 @@ try:
     import llamasmith
     from llamasmith._native import _core
     waits = _core.wait_policies()
-    engine = llamasmith.load_engine(sys.argv[1])
+    engine = llamasmith.load_engine(sys.argv[1], backends=())
     found = {"path": str(engine.path), "features": engine.features, "waits": waits, "chooses_wait": engine.chooses_wait}
+    found |= {"variant": engine.variant or "", "variants": engine.variants, "variant_reason": engine.variant_reason}
 except Exception as error:
     found = {"error": f"{type(error).__name__}: {error}"}
 print(json.dumps(found))
@@ -64,6 +65,10 @@ class Trial:
     waits: tuple[str, ...] = ()
     """Wait policies that the environment's ``LLAMASMITH_WAIT`` may name."""
     chooses_wait: bool = False
+    variant: str = ""
+    """The variant that was loaded; empty if the engine is a single module."""
+    variants: tuple[str, ...] = ()
+    variant_reason: str = ""
     error: str = ""
     """Empty if it was loaded."""
 
@@ -78,6 +83,12 @@ class EngineState:
     """CPU features and kernels that it uses, as ggml names them."""
     loadable: bool
     error: str
+    variant: str = ""
+    """Of a build for all CPUs, the variant that runs here; empty for a single module."""
+    variants: tuple[str, ...] = ()
+    """All that were built, from the least to the best."""
+    variant_reason: str = ""
+    """Why this variant, and what keeps the next better one from running."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Diagnosis:
     series_digest: str
     patches: tuple[str, ...]
     cpu: str
-    """What it was built for: ``native`` (the machine it was built on) or ``baseline``."""
+    """What it was built for: ``native`` (the machine it was built on), ``baseline`` or ``dispatch``."""
     requested: Mapping[str, str]
     """Options of the build that differ from the defaults."""
     engines: tuple[EngineState, ...]
@@ -101,6 +112,8 @@ class Diagnosis:
     threads: Budget
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    backend_states: tuple[BackendState, ...] = ()
+    """Each backend besides ``cpu`` that is installed, tried."""
     build: Mapping[str, Any] = field(default_factory=dict)
     """All that `build_info()` knows: compiler and flags, each patch with its digest. Empty without a finished build."""
 
@@ -117,25 +130,10 @@ class Diagnosis:
 def try_engine(name: str, environment: Mapping[str, str]) -> Trial:
     """Loads an engine in a process of its own."""
     # Bad values of ours are findings of their own, not the engine's failure.
-    kept = {key: value for key, value in environment.items() if key not in ("LLAMASMITH_WAIT", "LLAMASMITH_ENGINE")}
-    command = [sys.executable, "-c", _CHILD, name, json.dumps(sys.path)]
-    try:
-        child = subprocess.run(
-            command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(error=f"it did not load within {TIMEOUT_SECONDS} s")
-    except OSError as error:
-        return Trial(error=f"Python could not be started: {error}")
-    if child.returncode < 0:
-        return Trial(error=f"it ended with {_signal(-child.returncode)}")
-    try:
-        found = json.loads(child.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = child.stderr.decode(errors="replace").strip()
-        return Trial(error=f"its process ended with exit status {child.returncode}: {said[-500:]}")
-    lists = {key: tuple(found[key]) for key in ("features", "waits") if key in found}
-    return Trial(**{**found, **lists})
+    kept = {key: value for key, value in environment.items() if key not in _OURS}
+    found = try_in_a_process(_CHILD, name, environment=kept, timeout=TIMEOUT_SECONDS)
+    lists = {key: tuple(found[key]) for key in ("features", "waits", "variants") if key in found}
+    return Trial(**(found | lists))
 
 
 def examine(
@@ -143,14 +141,16 @@ def examine(
     environment: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
     trial: Callable[[str, Mapping[str, str]], Trial] = try_engine,
+    backends: Callable[..., tuple[BackendState, ...]] = try_backends,
     root: Path = Path("/"),
 ) -> Diagnosis:
     """Looks at this installation and at this machine; takes about a second for each engine.
 
     Args:
         environment: the variables to judge by; by default those of this process.
-        progress: called with the name of each engine before it is tried.
+        progress: called with the name of each engine and backend before it is tried.
         trial: how an engine is tried.
+        backends: how the backends are tried.
         root: where /proc and /sys are.
     """
     environment = os.environ if environment is None else environment
@@ -165,9 +165,19 @@ def examine(
             progress(name)
         trials[name] = trial(name, environment)
     states = tuple(
-        EngineState(name, found.path or _expected_path(name), found.features, not found.error, found.error)
+        EngineState(
+            name,
+            found.path or _expected_path(name),
+            found.features,
+            not found.error,
+            found.error,
+            found.variant,
+            found.variants,
+            found.variant_reason,
+        )
         for name, found in trials.items()
     )
+    others = backends(environment, progress=progress)
     active = environment.get("LLAMASMITH_ENGINE") or next(
         (name for name in info.engines if name == DEFAULT_ENGINE), next(iter(info.engines), None)
     )
@@ -176,6 +186,8 @@ def examine(
         *_foreign_cpu(info, root),
         *_not_loadable(states, info),
         *_bad_environment(environment, info, trials),
+        *(Finding(wrong.what, wrong.mend) for wrong in wrong_states(others)),
+        *(Finding(wrong.what, wrong.mend) for wrong in wrong_environment(environment, others)),
     ]
     return Diagnosis(
         version=info.version,
@@ -191,6 +203,7 @@ def examine(
         threads=threads,
         problems=tuple(problems),
         notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
+        backend_states=others,
         build=info.asdict(),
     )
 
@@ -212,14 +225,6 @@ def _unbuilt(error: BuildError, threads: Budget) -> Diagnosis:
 
 def _expected_path(name: str) -> str:
     return str(package_root() / "engines" / name)
-
-
-def _signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} (an instruction that this CPU does not have)" if name == "SIGILL" else name
 
 
 def _not_as_asked(info: BuildInfo) -> Iterator[Finding]:
@@ -248,14 +253,17 @@ def _foreign_cpu(info: BuildInfo, root: Path) -> Iterator[Finding]:
     if has and lacking:
         yield Finding(
             f"It was built for a CPU with {', '.join(lacking)}, which this one does not have: it may end with SIGILL.",
-            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=baseline)",
+            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=dispatch)",
         )
 
 
 def _not_loadable(states: tuple[EngineState, ...], info: BuildInfo) -> Iterator[Finding]:
     for state in states:
         if not state.loadable:
-            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", _REBUILD)
+            mend = _REBUILD
+            if "LLAMASMITH_CPU_VARIANT" in state.error:
+                mend = "Unset it, or name a variant that this machine runs: unset LLAMASMITH_CPU_VARIANT"
+            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", mend)
     if not info.engines:
         yield Finding("It was built without any engine.", _REBUILD)
 

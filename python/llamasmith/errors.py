@@ -8,6 +8,8 @@ where one fits, so that code which knows nothing of llamasmith does the right th
 from __future__ import annotations
 
 __all__ = [
+    "BackendError",
+    "BackendNotFound",
     "BuildError",
     "Cancelled",
     "ContextFull",
@@ -52,6 +54,14 @@ class EngineError(LlamaError, RuntimeError):
 
 class EngineNotFound(EngineError, LookupError):
     """No engine of that name was built into this installation."""
+
+
+class BackendError(EngineError):
+    """A backend cannot be loaded: it is damaged, foreign, of another llama.cpp, or lacks a library or a driver."""
+
+
+class BackendNotFound(BackendError, LookupError):
+    """No backend of that name is installed."""
 
 
 class NotEnoughMemory(LlamaError, MemoryError):

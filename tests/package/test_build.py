@@ -82,7 +82,7 @@ def engine_is_told(build: Path, name: str, engine: str = "patched") -> list[str]
             "GGML_BLASS is not an option of llamasmith or of the pinned llama.cpp. Did you mean GGML_BLAS?",
         ),
         ("LLAMASMITH_ENGINES=patchd", "Did you mean patched?"),
-        ("GGML_CUDA=ON", "builds only the backend cpu"),
+        ("GGML_VULKAN=ON", "builds only the backends cpu, "),
     ],
 )
 def test_an_option_nobody_knows_stops_the_configure_step(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import llamasmith
+from llamasmith.backend_files import installed_backends
 from llamasmith.build import package_root
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ COMPILER = re.compile(r"lib(stdc\+\+\.so\.6|gcc_s\.so\.1)$")
 OPENMP = re.compile(r"lib(gomp|omp)\.so(\.\d+)?$")
 
 ROOT = package_root()
+BACKENDS = {f"backends/{one.name}/{one.path.name}": one for one in installed_backends() if one.origin == "llamasmith"}
 LIBRARIES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.so*"))
 
 
@@ -49,6 +51,7 @@ def readelf() -> str:
 
 def dynamic_section(readelf: str, library: Path) -> Dynamic:
     text = subprocess.run([readelf, "-dW", library], capture_output=True, text=True, check=True).stdout
+    assert "(RUNPATH)" not in text, "the loader would look into LD_LIBRARY_PATH before"
     entries = re.findall(r"\((NEEDED|RPATH|RUNPATH|SONAME)\).*\[(.*)\]", text)
     assert entries, text
     search = [part for kind, value in entries if kind in {"RPATH", "RUNPATH"} for part in value.split(":")]
@@ -67,14 +70,20 @@ def installed_files() -> Iterator[str]:
 
 
 def test_the_libraries_are_the_ones_we_know() -> None:
-    engines = {f"engines/{name}/libggml-cpu.so" for name in llamasmith.build_info().engines}
+    engines = {
+        f"engines/{engine.name}/libggml-cpu{variant and '-'}{variant}.so"
+        for engine in llamasmith.engines()
+        for variant in engine.variants or ("",)
+    }
     lib = {f"lib/{name}.so" for name in ("libggml-base", "libggml", "libllama")}
     extension = {name for name in LIBRARIES if re.fullmatch(r"_core\.[\w-]+\.so", name)}
     assert len(extension) == 1
+    assert sorted(one.name for one in BACKENDS.values()) == sorted(set(llamasmith.build_info().backends) - {"cpu"})
+    ours = {*engines, *lib, *extension, *BACKENDS}
     if llamasmith.build_info().tools:
-        assert {*engines, *lib, *extension} <= set(LIBRARIES)
+        assert ours <= set(LIBRARIES)
     else:
-        assert {*engines, *lib, *extension} == set(LIBRARIES)
+        assert ours == set(LIBRARIES)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
@@ -83,12 +92,14 @@ def test_a_library_finds_its_neighbours_and_needs_nothing_unusual(readelf: str, 
     dynamic = dynamic_section(readelf, library)
     assert all(part.startswith("$ORIGIN") for part in dynamic.search), dynamic.search
     folders = [Path(part.replace("$ORIGIN", str(library.parent))).resolve() for part in dynamic.search]
-    assert set(folders) == {ROOT / "lib"}, "a folder that is not ours may hold other libraries of these names"
+    theirs_too = set(BACKENDS[name].needs) if name in BACKENDS else set()  # of other packages, beside ours
+    assert folders[0] == ROOT / "lib", "a folder that is not ours may hold other libraries of these names"
+    assert all(theirs_too and folder.is_relative_to(ROOT.parent) for folder in folders[1:]), folders
 
     theirs = [needed for needed in dynamic.needed if not (SYSTEM.match(needed) or COMPILER.match(needed))]
     openmp = [needed for needed in theirs if OPENMP.match(needed)]
     assert bool(openmp) == ("upstream-openmp" in name), dynamic.needed
-    for neighbour in set(theirs) - set(openmp):
+    for neighbour in set(theirs) - set(openmp) - theirs_too:
         assert any((folder / neighbour).is_file() for folder in folders), f"{name} does not find {neighbour}"
 
 
@@ -105,7 +116,7 @@ def symbols(readelf: str, library: Path) -> tuple[set[str], set[str]]:
     return {name for place, name in rows if place != "UND"}, {name for place, name in rows if place == "UND"}
 
 
-@pytest.mark.parametrize("name", [name for name in LIBRARIES if name.startswith("engines/")])
+@pytest.mark.parametrize("name", [name for name in LIBRARIES if name.startswith(("engines/", "backends/"))])
 def test_an_engine_lacks_no_function(readelf: str, name: str) -> None:
     taken = {symbol for symbol in symbols(readelf, ROOT / name)[1] if re.match(r"(smith|ggml|gguf|llama)_", symbol)}
     assert len(taken) > 10
@@ -157,5 +168,5 @@ def test_the_record_says_what_is_there() -> None:
         del patch["files"], patch["changed_lines"]
     assert record == told
     assert sorted(path.name for path in (ROOT / "engines").iterdir()) == sorted(info.engines)
-    if "LLAMASMITH_ENGINES" not in info.requested and not info.left_out:
+    if "LLAMASMITH_ENGINES" not in info.requested and not info.left_out and info.cpu != "dispatch":
         assert info.engines == ("patched", "upstream", "upstream-openmp")

@@ -18,7 +18,7 @@ import llamasmith
 from llamasmith import doctor, hub
 from llamasmith.cli.__main__ import app
 from llamasmith.cli.console import progress_bar
-from llamasmith.doctor import Diagnosis, EngineState, Finding
+from llamasmith.doctor import BackendState, Diagnosis, EngineState, Finding
 from llamasmith.errors import HubError, InvalidOption
 from llamasmith.threads import Budget
 
@@ -41,7 +41,14 @@ DIAGNOSIS = Diagnosis(
     requested={"LLAMASMITH_TOOLS": "ON"},
     engines=(
         EngineState(
-            "patched", "/a/long/path/" + "x" * 70 + "/libggml-cpu.so", ("AVX2", "FMA"), loadable=True, error=""
+            "patched",
+            "/a/long/path/" + "x" * 70 + "/libggml-cpu.so",
+            ("AVX2", "FMA"),
+            loadable=True,
+            error="",
+            variant="haswell",
+            variants=("x64", "haswell"),
+            variant_reason="the best that runs here; none is better",
         ),
         EngineState("upstream", "/b.so", (), loadable=False, error="it ended with SIGILL"),
     ),
@@ -51,6 +58,21 @@ DIAGNOSIS = Diagnosis(
     threads=Budget(1, ("2 CPUs online", "cgroup quota of 1.5 CPUs (/cpu.max), rounded down to 1"), (0, 1), 1.5),
     problems=(Finding("The engine upstream cannot be loaded: it ended with SIGILL", "Build it anew."),),
     notes=(Finding("OMP_NUM_THREADS=4 is set", "Unset it."),),
+    backend_states=(
+        BackendState(
+            "openblas",
+            "/a/libggml-blas.so",
+            "llamasmith-openblas",
+            "1.2.3",
+            {"compiler": "GNU 12.2.0", "library": "OpenBLAS 0.3.34.481.3", "from": "wheel"},
+            devices=(
+                {"name": "BLAS", "description": "OpenBLAS", "type": "accel", "memory_free": 0, "memory_total": 0},
+            ),
+        ),
+        BackendState(
+            "cuda", "/a/libggml-cuda.so", "llamasmith", "1.2.3", {}, False, "no driver. " + "Long words. " * 9
+        ),
+    ),
 )
 
 
@@ -67,7 +89,13 @@ def test_doctor_fits_80_columns_and_says_what_to_do() -> None:
     for words in (
         "a" * 40,
         "patched: loads, runs by default",
+        "variant haswell, of 2: the best that runs here; none is better",
         "upstream: does not load",
+        "backend openblas: loads, from llamasmith-openblas 1.2.3",
+        "OpenBLAS 0.3.34.481.3",
+        "device BLAS (accel): OpenBLAS",
+        "backend cuda: does not load",
+        "no driver.",
         "Build it anew.",
         "1 problem.",
     ):
@@ -86,8 +114,12 @@ def test_doctor_json_is_one_object() -> None:
         "features": [],
         "loadable": False,
         "error": "it ended with SIGILL",
+        "variant": "",
+        "variants": [],
+        "variant_reason": "",
     }
     assert found["threads"]["budget"] == 1
+    assert [(one["name"], one["loadable"]) for one in found["backend_states"]] == [("openblas", True), ("cuda", False)]
 
 
 def test_pull_prints_the_path_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from llamasmith import doctor
 from llamasmith.build import BuildInfo, Patch
-from llamasmith.doctor import Diagnosis, Trial, examine, try_engine
+from llamasmith.doctor import BackendState, Diagnosis, Trial, examine, try_engine
 from llamasmith.errors import BuildError
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def dies(name: str, environment: Mapping[str, str]) -> Trial:
     return Trial(error="it ended with SIGILL") if name == "upstream" else loads(name, environment)
 
 
+def no_backends(environment: Mapping[str, str], *, progress: object) -> tuple[BackendState, ...]:
+    return ()
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     (tmp_path / "proc").mkdir()
@@ -56,7 +60,7 @@ def diagnose(
     monkeypatch: pytest.MonkeyPatch, machine: Path, environment: dict[str, str] | None = None, info: BuildInfo = INFO
 ) -> Diagnosis:
     monkeypatch.setattr(doctor, "build_info", lambda: info)
-    return examine(environment=environment or {}, trial=loads, root=machine)
+    return examine(environment=environment or {}, trial=loads, backends=no_backends, root=machine)
 
 
 def test_a_build_that_is_as_asked(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
@@ -83,7 +87,7 @@ def test_the_shape_that_others_rely_on(monkeypatch: pytest.MonkeyPatch, machine:
     [
         ({"LLAMASMITH_ENGINE": "fast"}, {}, "LLAMASMITH_ENGINE is 'fast'", "patched, upstream"),
         ({"LLAMASMITH_WAIT": "nap"}, {}, "LLAMASMITH_WAIT is 'nap'", "spin, yield, park"),
-        ({}, {"cpu_flags": ("avx2", "avx512f")}, "a CPU with avx512f", "LLAMASMITH_CPU=baseline"),
+        ({}, {"cpu_flags": ("avx2", "avx512f")}, "a CPU with avx512f", "LLAMASMITH_CPU=dispatch"),
         ({}, {"engines": ()}, "without any engine", "pip install"),
         (
             {},
@@ -115,10 +119,25 @@ def test_problems(
 def test_an_engine_that_does_not_load(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
     monkeypatch.setattr(doctor, "build_info", lambda: INFO)
     monkeypatch.setattr(doctor, "package_root", lambda: machine)
-    found = examine(environment={}, trial=dies, root=machine)
+    found = examine(environment={}, trial=dies, backends=no_backends, root=machine)
     (problem,) = found.problems
     assert problem.what == "The engine upstream cannot be loaded: it ended with SIGILL"
     assert [state.loadable for state in found.engines] == [True, False]
+
+
+def test_a_variant_is_passed_on_with_its_reason(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    def tried(name: str, environment: Mapping[str, str]) -> Trial:
+        if "LLAMASMITH_CPU_VARIANT" in environment:
+            return Trial(error="EngineError: LLAMASMITH_CPU_VARIANT is 'zen4', which this machine cannot run")
+        return Trial("/x/libggml-cpu-sse42.so", variant="sse42", variants=("x64", "sse42"), variant_reason="the best")
+
+    monkeypatch.setattr(doctor, "build_info", lambda: replace(INFO, cpu="dispatch", engines=("patched",), cpu_flags=()))
+    monkeypatch.setattr(doctor, "package_root", lambda: machine)
+    (state,) = examine(environment={}, trial=tried, root=machine).engines
+    assert (state.variant, state.variants, state.variant_reason) == ("sse42", ("x64", "sse42"), "the best")
+    (problem,) = examine(environment={"LLAMASMITH_CPU_VARIANT": "zen4"}, trial=tried, root=machine).problems
+    assert "which this machine cannot run" in problem.what
+    assert "unset LLAMASMITH_CPU_VARIANT" in problem.mend
 
 
 def test_notes_are_no_problems(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from llamasmith.lab.worker.serve import Worker, serve
-from llamasmith.lab.worker.subject import PROMPT, NotSupported
+from llamasmith.lab.worker.subject import PROMPT
 from llamasmith.lab.worker.subjects.llamasmith import LlamasmithSubject
 from llamasmith.lab.worker.usage import Usage
 
@@ -88,7 +88,7 @@ def loaded(
         return made[-1]
 
     package = SimpleNamespace(
-        load_engine=lambda name: SimpleNamespace(name=name, features=("AVX2",)),
+        load_engine=lambda name, backends: SimpleNamespace(name=name, features=("AVX2", *backends)),
         Model=lambda path, **options: SimpleNamespace(
             n_vocab=9,
             bytes_per_token=7,
@@ -125,10 +125,11 @@ def test_threads_are_given_or_left_to_the_process() -> None:
     assert facts["n_threads"] == 1  # what the session has found out
 
 
-def test_a_backend_that_is_not_there_is_refused() -> None:
-    loaded(backend="cpu")
-    with pytest.raises(NotSupported, match="not 'openblas'"):
-        loaded(backend="openblas")
+def test_an_arm_loads_the_backend_that_it_names_and_no_other() -> None:
+    named: list[tuple[dict[str, str], list[str]]]
+    named = [({}, []), ({"backend": "cpu"}, []), ({"backend": "openblas"}, ["openblas"])]
+    for backend, features in named:
+        assert loaded(**backend)[2]["features"] == ["AVX2", *features]
 
 
 def test_prompt_processing_takes_fixed_tokens_from_an_empty_memory() -> None:

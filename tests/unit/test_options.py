@@ -34,13 +34,20 @@ def load_options() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look their annotations up there
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(SCRIPT.parent))  # where it finds its own modules, as the script that it is
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
     return module
 
 
 options = load_options()
 KNOWN = {
-    *(f"GGML_{name}" for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "LLAMAFILE", *options.X86_ISA)),
+    *(
+        f"GGML_{name}"
+        for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "RPC", "VULKAN", "LLAMAFILE", *options.X86_ISA)
+    ),
     *options.DECIDED,
     "LLAMA_FATAL_WARNINGS",
 }
@@ -54,7 +61,7 @@ def choose(*words: str, has_openmp: bool = True) -> Any:
 
 def test_nothing_asked_for() -> None:
     choice = choose()
-    assert (choice.engines, choice.backends, choice.cpu) == (ENGINES, ["cpu"], "native")
+    assert (choice.engines, choice.backends.names, choice.cpu) == (ENGINES, ["cpu"], "native")
     assert (choice.requested, choice.left_out, choice.engine_args) == ({}, {}, [])
 
 
@@ -70,10 +77,12 @@ def test_nothing_asked_for() -> None:
         ("LLAMASMITH_PATCHES=x", "Did you mean LLAMASMITH_SKIP_PATCHES"),
         ("GGML_XYZZYXYZZYXYZZY=1", r"the pinned llama.cpp\. Our options"),
         ("LLAMASMITH_CPU_FLAGS=-O3", "LLAMASMITH_CPU_FLAGS is not an option"),  # a variable of our own CMake files
-        ("GGML_CUDA=ON", "GGML_CUDA=ON has no effect here: .* only the backend cpu"),
-        ("GGML_CUDA=yes", "only the backend cpu"),
-        ("GGML_CUDA=2", "only the backend cpu"),
-        ("GGML_BLAS_VENDOR=OpenBLAS", "only the backend cpu"),
+        ("LLAMA_CUBLAS=ON", 'Here it is LLAMASMITH_BACKENDS="cpu;cuda"'),
+        ("LLAMA_OPENBLAS=ON", 'Did you mean GGML_BLAS. Here it is LLAMASMITH_BACKENDS="cpu;openblas"'),
+        ("GGML_CUDA=2", r"GGML_CUDA is '2'\. Allowed: ON, OFF"),
+        ("GGML_VULKAN=ON", "only the backends cpu, .* and rpc"),
+        ("GGML_BLAS_VENDOR=OpenBLAS", "no effect without the backend openblas: add GGML_BLAS=ON"),
+        ("GGML_BLAS_VENDOR=FLAME", "GGML_BLAS_VENDOR=FLAME is not built here: .* OpenBLAS only"),
         ("GGML_AVX2=ON", "add LLAMASMITH_CPU=baseline"),
         ("GGML_NATIVE=ON", "set LLAMASMITH_CPU=native"),
         ("GGML_OPENMP=OFF", "OpenMP is an engine"),
@@ -86,10 +95,16 @@ def test_nothing_asked_for() -> None:
         ("LLAMA_FATAL_WARNINGS=ON", "llamasmith decides how libllama is built"),
         ("LLAMASMITH_ENGINES=patchd", r"names 'patchd', which does not exist\. Did you mean patched"),
         ("LLAMASMITH_ENGINES=;", r"is empty\. Allowed: patched, upstream, upstream-openmp"),
-        ("LLAMASMITH_BACKENDS=cpu;cuda", "names 'cuda', which does not exist"),
-        ("LLAMASMITH_CPU=dispatch", r"not built by this version\. Allowed: native, baseline"),
+        ("LLAMASMITH_CPU=dispatc", "Did you mean dispatch"),
+        ("LLAMASMITH_CPU_VARIANTS=haswell", "LLAMASMITH_CPU_VARIANTS has no effect without LLAMASMITH_CPU=dispatch"),
+        ("GGML_CPU_ALL_VARIANTS=ON", "set LLAMASMITH_CPU=dispatch"),
+        ("LLAMASMITH_BACKENDS=cpu;blas", r"names 'blas', .* Did you mean openblas\? Allowed: cpu, openblas, cuda, rpc"),
+        ("LLAMASMITH_BACKENDS=cpu;OpenBLAS", "Did you mean openblas"),
+        ("LLAMASMITH_BACKENDS=;", r"LLAMASMITH_BACKENDS is empty\. Allowed: cpu"),
+        ("LLAMASMITH_OPENBLAS=mkl", r"LLAMASMITH_OPENBLAS is 'mkl'\. Allowed: auto, wheel, system"),
+        ("LLAMASMITH_OPENBLAS=wheel", "no effect without the backend openblas"),
         ("LLAMASMITH_CPU=nativ", "Did you mean native"),
-        ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: native or baseline"),
+        ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: one of native, baseline, dispatch"),
         ("LLAMASMITH_TOOLS=llama-bench", r"LLAMASMITH_TOOLS is 'llama-bench'\. Allowed: ON, OFF"),
         ("LLAMASMITH_UPSTREAM_TESTS=barrier", r"LLAMASMITH_UPSTREAM_TESTS is 'barrier'\. Allowed: ON, OFF"),
     ],
@@ -100,6 +115,56 @@ def test_what_is_not_understood_or_has_no_effect_is_refused(word: str, message: 
     assert word.partition("=")[0] in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "backends"),
+    [
+        (["LLAMASMITH_BACKENDS=cpu;openblas"], ["cpu", "openblas"]),
+        (["LLAMASMITH_BACKENDS=cpu,rpc, openblas,rpc"], ["cpu", "rpc", "openblas"]),
+        (["LLAMASMITH_BACKENDS=openblas"], ["openblas"]),
+        (["GGML_BLAS=ON"], ["cpu", "openblas"]),
+        (["GGML_BLAS=yes", "GGML_BLAS_VENDOR=OpenBLAS", "GGML_RPC=1"], ["cpu", "openblas", "rpc"]),
+        (["LLAMASMITH_BACKENDS=cpu;openblas", "GGML_BLAS=ON", "GGML_RPC=OFF"], ["cpu", "openblas"]),
+        (["LLAMASMITH_BACKENDS=openblas;cpu", "LLAMASMITH_OPENBLAS=system"], ["openblas", "cpu"]),
+    ],
+)
+def test_backends_by_our_name_and_by_upstreams(words: list[str], backends: list[str]) -> None:
+    choice = choose(*words)
+    assert choice.backends.names == backends
+    assert choice.requested == dict(word.split("=", 1) for word in words)
+    assert choice.engine_args == []  # upstream's switch is an alias: no engine must link a BLAS
+    assert choice.engines == (ENGINES if "cpu" in backends else [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["LLAMASMITH_BACKENDS=cpu", "GGML_BLAS=ON"], "asks for the backend openblas, which .*=cpu leaves out"),
+        (["LLAMASMITH_BACKENDS=cpu;rpc", "GGML_RPC=OFF"], "asks for the backend rpc, GGML_RPC=OFF leaves it out"),
+        (["LLAMASMITH_BACKENDS=cpu;openblas", "GGML_BLAS_VENDOR=Intel10_64lp"], "OpenBLAS only"),
+        (["LLAMASMITH_BACKENDS=openblas", "LLAMASMITH_TOOLS=ON"], "builds nothing but backends. Add cpu"),
+        (["LLAMASMITH_BACKENDS=openblas", "LLAMASMITH_ENGINES=patched"], "builds nothing but backends. Add cpu"),
+    ],
+)
+def test_contradictions_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(BuildError, match=message):
+        choose(*words)
+
+
+def test_a_backend_that_is_not_written_yet_is_refused_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(options.backends.MISSING, "rpc", "somebody writes it")
+    with pytest.raises(BuildError, match=r"The backend rpc was asked for: somebody writes it\. Allowed: cpu, "):
+        choose("GGML_RPC=ON")
+
+
+def test_options_of_a_backend_reach_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options.backends, "MISSING", {})
+    choice = choose("GGML_CUDA=ON", "GGML_CUDA_FA=OFF")
+    assert choice.backends.args == {"cuda": ["-DGGML_CUDA_FA:STRING=OFF"]}
+    assert choice.engine_args == []
+    with pytest.raises(BuildError, match="GGML_CUDA_FA=ON has no effect without the backend cuda: add GGML_CUDA=ON"):
+        choose("GGML_CUDA_FA=ON")
+
+
 @pytest.mark.parametrize("word", ["GGML_CUDA=OFF", "GGML_CUDA_FA=no", "GGML_NATIVE=0", "GGML_BACKEND_DL=ON"])
 def test_what_is_so_anyway_may_be_said(word: str) -> None:
     choice = choose(word)
@@ -108,10 +173,30 @@ def test_what_is_so_anyway_may_be_said(word: str) -> None:
 
 
 def test_other_options_reach_the_engines() -> None:
-    choice = choose("GGML_LLAMAFILE=OFF", "GGML_AVX2=ON", "LLAMASMITH_CPU=baseline")
-    assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON"]
-    assert choice.requested == {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON"}
-    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2"]
+    choice = choose("GGML_LLAMAFILE=OFF", "GGML_AVX2=ON", "GGML_FMA=1", "LLAMASMITH_CPU=baseline")
+    assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON", "-DGGML_FMA:STRING=1"]
+    requested = {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON", "GGML_FMA": "1"}
+    assert choice.requested == requested
+    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2", "-mfma"]
+
+
+@pytest.mark.parametrize("words", ["GGML_AVX2=ON", "GGML_AVX512=on GGML_F16C=ON", "GGML_AVX2=1 GGML_FMA=OFF"])
+def test_what_would_fail_deep_in_the_compiler_is_refused_before(words: str) -> None:
+    first = words.split("=")[0]
+    with pytest.raises(BuildError, match=f"{first}=ON without GGML_FMA=ON does not compile: .* Add GGML_FMA=ON"):
+        choose("LLAMASMITH_CPU=baseline", *words.split())
+    choose("LLAMASMITH_CPU=baseline", "GGML_AVX=ON", "GGML_F16C=ON")  # a CPU like that has no FMA
+    choose("LLAMASMITH_CPU=baseline", "GGML_AVX2=OFF")
+
+
+def test_dispatch_builds_what_was_asked_for_and_nothing_else() -> None:
+    assert choose("LLAMASMITH_CPU=dispatch").engines == ["patched"]
+    assert choose("LLAMASMITH_CPU=dispatch", "LLAMASMITH_ENGINES=patched;upstream").engines == ["patched", "upstream"]
+    assert options.isa_flags(choose("LLAMASMITH_CPU=dispatch")) == []
+    with pytest.raises(BuildError, match="GGML_AVX2=ON has no effect here: LLAMASMITH_CPU=dispatch builds a variant"):
+        choose("LLAMASMITH_CPU=dispatch", "GGML_AVX2=ON")
+    with pytest.raises(BuildError, match="GGML_CPU_ARM_ARCH=armv9-a names one CPU"):
+        options.check_upstream_option("GGML_CPU_ARM_ARCH", "armv9-a", "dispatch")
 
 
 def test_our_series_with_openmp_is_built_on_request_only() -> None:
@@ -154,7 +239,7 @@ def test_the_listing_tells_a_users_word_from_cmakes_own() -> None:
 def test_the_tables_name_what_the_pinned_tree_has() -> None:
     known = options.upstream_options(VENDOR)
     cmake = (VENDOR / "ggml" / "src" / "CMakeLists.txt").read_text(encoding="utf-8").upper()
-    assert {*options.BACKENDS, "CPU"} == set(re.findall(r"^GGML_ADD_BACKEND\((\w+)\)", cmake, re.MULTILINE))
+    assert {*options.backends.UPSTREAMS, "CPU"} == set(re.findall(r"^GGML_ADD_BACKEND\((\w+)\)", cmake, re.MULTILINE))
     assert {f"GGML_{name}" for name in options.X86_ISA} <= known
     assert set(options.DECIDED) <= known
     assert set(options.RENAMED.values()) <= known | set(options.OUR_DEFAULTS)
@@ -235,6 +320,7 @@ def test_the_record_and_what_cmake_is_told(run: Any, tmp_path: Path) -> None:
 
     lines = dict(re.findall(r"set\((\w+) (.*)\)", (tmp_path / "options.cmake").read_text()))
     assert lines["LLAMASMITH_ENGINES_BUILT"] == "[==[patched]==] [==[upstream]==]"
+    assert (lines["LLAMASMITH_CORE"], lines.get("LLAMASMITH_BACKENDS_BUILT", "")) == ("[==[ON]==]", "")
     assert lines["LLAMASMITH_CPU_FLAGS"] == f"[==[{PLACEMENT}]==]"
     assert lines["LLAMASMITH_PIN"] == "[==[abc]==]"
     assert lines["LLAMASMITH_REQUESTED_OF_UPSTREAM"] == "[==[GGML_BLAS]==] [==[GGML_BMI2]==] [==[GGML_FMA]==]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.padding import Padding
@@ -14,15 +14,20 @@ from rich.text import Text
 from .console import err, out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import RenderableType
 
-    from ..doctor import Diagnosis, EngineState, Finding
+    from ..doctor import BackendState, Diagnosis, EngineState, Finding
 
 __all__ = ["doctor"]
 
 _DIGEST_CHARACTERS = 12
+_BUILT_FOR = {
+    "native": "the CPU it was built on (native)",
+    "baseline": "any CPU (baseline)",
+    "dispatch": "any CPU, in variants of which the best that runs is loaded (dispatch)",
+}
 
 
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -30,7 +35,7 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     from ..doctor import examine
 
     with err().status("Looking at this machine") as status:
-        found = examine(progress=lambda engine: status.update(f"Trying the engine {engine}"))
+        found = examine(progress=lambda name: status.update(f"Trying {name}"))
     if json_:
         typer.echo(json.dumps(found.asdict(), indent=2))
     else:
@@ -45,6 +50,8 @@ def _blocks(found: Diagnosis) -> Iterator[RenderableType]:
     yield _facts(found)
     for state in found.engines:
         yield from _engine(state, found)
+    for backend in found.backend_states:
+        yield from _backend(backend)
     yield from _findings("Notes", found.notes, "yellow")
     yield from _findings("Problems", found.problems, "bold red")
     yield Text()
@@ -60,9 +67,7 @@ def _facts(found: Diagnosis) -> Table:
         "llamasmith": found.version or "unknown",
         "llama.cpp": found.pin,
         "patches": _patches(found),
-        "built for": {"native": "the CPU it was built on (native)", "baseline": "any CPU (baseline)"}.get(
-            found.cpu, ""
-        ),
+        "built for": _BUILT_FOR.get(found.cpu, ""),
         "compiled by": _compiler(found),
         "asked for": asked or ("the defaults" if found.pin else ""),
         "backends": ", ".join(found.backends),
@@ -93,7 +98,27 @@ def _engine(state: EngineState, found: Diagnosis) -> Iterator[RenderableType]:
     mark = Text("loads", "green") if state.loadable else Text("does not load", "bold red")
     active = ", runs by default" if state.name == found.active else ""
     yield Text.assemble("engine ", (state.name, "bold"), ": ", mark, active)
+    if state.loadable and state.variant:
+        line = f"variant {state.variant}, of {len(state.variants)}: {state.variant_reason}"
+        yield Padding(Text(line), (0, 0, 0, 2))
     yield Padding(Text(" ".join(state.features) if state.loadable else state.error), (0, 0, 0, 2))
+
+
+def _backend(state: BackendState) -> Iterator[RenderableType]:
+    yield Text()
+    mark = Text("loads", "green") if state.loadable else Text("does not load", "bold red")
+    origin = "" if state.origin == "llamasmith" else f", from {state.origin} {state.version}"
+    yield Text.assemble("backend ", (state.name, "bold"), ": ", mark, origin)
+    lines = [", ".join(f"{what} {value}" if what != "library" else value for what, value in state.built.items())]
+    lines += [_device(device) for device in state.devices] if state.loadable else [state.error]
+    for line in filter(None, lines):
+        yield Padding(Text(line), (0, 0, 0, 2))
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    total = device["memory_total"]
+    memory = f", {device['memory_free'] / 2**30:.1f} of {total / 2**30:.1f} GiB free" if total else ""
+    return f"device {device['name']} ({device['type']}): {device['description']}{memory}"
 
 
 def _findings(title: str, findings: Iterable[Finding], style: str) -> Iterator[RenderableType]:

@@ -37,13 +37,15 @@ def plan(
     Raises InvalidOption or ModelNotFound, and LabError for a text that cannot be read: before anything is measured.
     """
     from .. import build_info, lab, thread_budget
+    from ..backend_files import usable_backends
     from ..hub import resolve
     from ..lab.quality import read_text
 
     if model is None:
         raise InvalidOption("Which model? Give -m with the path of a GGUF file, or a name such as smollm2-135m.")
     build = build_info()  # not engines(): this process decides and reports, it loads no compiled code
-    arms = lab.parse_arms(words, build.engines, build.backends) if words else lab.default_arms(build.engines)
+    backends = usable_backends(build.backends)
+    arms = lab.parse_arms(words, build.engines, backends) if words else lab.default_arms(build.engines)
     if text is not None:
         read_text(text)
     return lab.Experiment(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ...backend_files import usable_backends
 from ...build import build_info
 from ...errors import LabError
 from ...threads import thread_budget
@@ -38,7 +39,7 @@ class Here:
     def look(cls) -> Here:
         """At this installation and machine."""
         build = build_info()
-        return cls(build.engines, build.backends, build.tools, thread_budget().budget)
+        return cls(build.engines, usable_backends(build.backends), build.tools, thread_budget().budget)
 
     @property
     def engine(self) -> str:

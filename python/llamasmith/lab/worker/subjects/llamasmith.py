@@ -37,8 +37,6 @@ class LlamasmithSubject(Subject):
         self, *, engine: str, model: str, model_options: dict[str, Any], session_options: dict[str, Any], sessions: int
     ) -> dict[str, Any]:
         backend = model_options.pop("backend", "cpu")
-        if backend != "cpu":
-            raise NotSupported(f"this llamasmith loads the backend cpu only, not {backend!r}")
         if self._package is None:
             try:
                 import llamasmith
@@ -47,7 +45,7 @@ class LlamasmithSubject(Subject):
                     f"llamasmith is not installed in this environment ({error}). Install it there with `pip install .`"
                 ) from error
             self._package = llamasmith
-        loaded = self._package.load_engine(engine)
+        loaded = self._package.load_engine(engine, backends=() if backend == "cpu" else (backend,))
         self._model = self._package.Model(model, **model_options)
         if session_options.get("n_threads") == "auto":
             session_options.pop("n_threads")  # this process decides, under the condition that it is in by now

@@ -1,0 +1,122 @@
+#include "backend.hpp"
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#include "errors.hpp"
+#include "ggml-backend.h"
+#include "log.hpp"
+
+namespace smith {
+
+namespace {
+
+struct Loaded {
+    std::string        path;
+    ggml_backend_reg_t reg;
+};
+
+std::mutex                    mutex;
+std::map<std::string, Loaded> loaded;  // by file name, which is the same for two backends of one kind
+
+const char * type_name(enum ggml_backend_dev_type type) {
+    switch (type) {
+        case GGML_BACKEND_DEVICE_TYPE_CPU:
+            return "cpu";
+        case GGML_BACKEND_DEVICE_TYPE_GPU:
+            return "gpu";
+        case GGML_BACKEND_DEVICE_TYPE_IGPU:
+            return "igpu";
+        case GGML_BACKEND_DEVICE_TYPE_ACCEL:
+            return "accel";
+        default:
+            return "meta";
+    }
+}
+
+Device describe(ggml_backend_dev_t dev) {
+    Device found;
+    found.name        = ggml_backend_dev_name(dev);
+    found.description = ggml_backend_dev_description(dev);
+    found.type        = type_name(ggml_backend_dev_type(dev));
+    ggml_backend_dev_memory(dev, &found.memory_free, &found.memory_total);
+    return found;
+}
+
+Backend describe(const Loaded & entry) {
+    Backend found{ entry.path, ggml_backend_reg_name(entry.reg), {} };
+    for (size_t i = 0; i < ggml_backend_reg_dev_count(entry.reg); i++) {
+        found.devices.push_back(describe(ggml_backend_reg_dev_get(entry.reg, i)));
+    }
+    return found;
+}
+
+// OpenBLAS starts a thread for each CPU when it is loaded, whatever the budget says. Told to be content with one, it
+// starts them when a session's number of threads asks for them, and no earlier. Of the user's own wish, if there is one,
+// nothing is changed.
+class FewThreads {
+  public:
+    FewThreads() : ours_(std::getenv(name) == nullptr) {
+        if (ours_) {
+            setenv(name, "1", 0);
+        }
+    }
+    ~FewThreads() {
+        if (ours_) {
+            unsetenv(name);
+        }
+    }
+    FewThreads(const FewThreads &)             = delete;
+    FewThreads & operator=(const FewThreads &) = delete;
+
+  private:
+    static constexpr const char * name = "OPENBLAS_NUM_THREADS";
+    bool                          ours_;
+};
+
+ggml_backend_reg_t load_module(const std::string & path, const std::string & file) {
+    take_complaints();
+    if (file.find("-blas") == std::string::npos) {
+        return ggml_backend_load(path.c_str());
+    }
+    const FewThreads at_the_start;
+    return ggml_backend_load(path.c_str());
+}
+
+}  // namespace
+
+Backend load_backend(const std::string & path) {
+    const std::lock_guard<std::mutex> lock(mutex);
+
+    const std::string file = path.substr(path.rfind('/') + 1);
+    if (path.empty() || path[0] != '/') {  // else the loader would search for it
+        throw Error("BackendError", "The path of a backend must be absolute, not " + path + ".");
+    }
+    const auto before = loaded.find(file);
+    if (before != loaded.end()) {
+        if (before->second.path == path) {
+            return describe(before->second);
+        }
+        throw Error("BackendError", "This process has loaded " + before->second.path + "; " + path +
+                                        " would be the same backend twice. Use another process.");
+    }
+    ggml_backend_reg_t reg = load_module(path, file);
+    if (reg == nullptr) {
+        const std::string why = take_complaints();
+        throw Error("BackendError", "The backend at " + path + " cannot be loaded: " +
+                                        (why.empty() ? "it does not support this machine" : why) + ".");
+    }
+    return describe(loaded.emplace(file, Loaded{ path, reg }).first->second);
+}
+
+std::vector<Device> devices() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::vector<Device>               found;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        found.push_back(describe(ggml_backend_dev_get(i)));
+    }
+    return found;
+}
+
+}  // namespace smith
