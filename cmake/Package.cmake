@@ -38,8 +38,8 @@ llamasmith_python(
 if(LLAMASMITH_CORE)
     set(component llamasmith)
 endif() # else that of the one backend, set above
-# Where PEP 770 wants it; without scikit-build-core, nowhere.
-if(SKBUILD_METADATA_DIR)
+# Where PEP 770 wants it; nowhere without our build backend, which says why (cmake/pep517).
+if(SKBUILD_METADATA_DIR AND DEFINED ENV{LLAMASMITH_BUILD_BACKEND})
     install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
         RENAME "${SKBUILD_PROJECT_NAME}.cdx.json" COMPONENT ${component})
 endif()

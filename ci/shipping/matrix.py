@@ -94,7 +94,7 @@ class Row:
             given["LLAMASMITH_ENGINES"] = ";".join(self.engines)
             given["LLAMASMITH_BACKENDS"] = ";".join(self.backends)
         if self.cuda is not None:
-            given["CMAKE_CUDA_ARCHITECTURES"] = ";".join(self.cuda.architectures)
+            given["LLAMASMITH_CUDA_ARCHITECTURES"] = ";".join(self.cuda.architectures)
         return given
 
 

@@ -85,7 +85,7 @@ def test_a_good_one(written: Path) -> None:
         "LLAMASMITH_ENGINES": "patched",
         "LLAMASMITH_BACKENDS": "cpu",
     }
-    assert rows["cuda"].definitions() == {"CMAKE_CUDA_ARCHITECTURES": "90"}
+    assert rows["cuda"].definitions() == {"LLAMASMITH_CUDA_ARCHITECTURES": "90"}
     assert (rows["cpu"].folder, rows["cuda"].folder) == (".", "wheels/cuda13")
     assert [row.name for row in choose(rows, ["cuda"])] == ["cpu", "cuda"], "what a row is tested with comes first"
 

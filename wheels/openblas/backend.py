@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmake" / "pep517"))
 
-from llamasmith_build import *  # noqa: E402, F403
+from llamasmith_build import *  # noqa: F403
