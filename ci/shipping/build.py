@@ -36,7 +36,7 @@ def run(
     """Runs a command; what it says goes to a log, line by line to ``say``, and its end into StepFailed if it fails."""
     words = [str(word) for word in command]
     lines = []
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8", buffering=1) as file:
         file.write(f"$ {' '.join(words)}\n")
         child = subprocess.Popen(
             words,
