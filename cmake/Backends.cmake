@@ -11,6 +11,7 @@ include(ExternalProject)
 
 set(finder_of_openblas OpenBlas)
 set(finder_of_cuda CudaToolkit)
+set(finder_of_cuda CudaToolkit)
 
 set(kind_of_openblas blas)
 set(kind_of_cuda cuda)

@@ -6,6 +6,9 @@ set(LLAMASMITH_BACKENDS "" CACHE STRING
     "Backends to build: cpu, openblas, cuda, rpc; cpu if nothing is said. Without cpu: nothing but these backends")
 set(LLAMASMITH_OPENBLAS "auto" CACHE STRING
     "Where OpenBLAS is taken from: wheel (the package scipy-openblas32), system, or auto (the first that is there)")
+set(LLAMASMITH_CUDA_ARCHITECTURES "" CACHE STRING
+    "GPUs to build the backend cuda for: native, or 86-real;90-virtual and so on; empty for a list of the usual ones")
+set(LLAMASMITH_CUDA_MAJOR "" CACHE STRING "The major version that the CUDA toolkit must have; empty for any")
 set(LLAMASMITH_CPU "native" CACHE STRING
     "CPU to build the engines for: native (this machine), baseline (x86-64-v2, ARMv8-A), dispatch (any, chosen at run)")
 set(LLAMASMITH_CPU_VARIANTS "" CACHE STRING "Variants that dispatch builds, separated by semicolons; empty: all")

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 NAMES = ("cpu", "openblas", "cuda", "rpc")
 # Those whose CMake is not written yet, and what to say to somebody who asks for one.
-MISSING: dict[str, str] = {
-    "cuda": "this version does not build the backend cuda yet",
-}
+MISSING: dict[str, str] = {}
 BUILT = tuple(name for name in NAMES if name not in MISSING)
 
 # Upstream's backends, by the word in its switches: GGML_<word>, and options of it, GGML_<word>_<more>.

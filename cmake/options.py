@@ -35,6 +35,8 @@ OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
     "LLAMASMITH_BACKENDS": "",  # cpu, and what upstream's switches (GGML_BLAS=ON) add
     "LLAMASMITH_OPENBLAS": "auto",
+    "LLAMASMITH_CUDA_ARCHITECTURES": "",
+    "LLAMASMITH_CUDA_MAJOR": "",
     "LLAMASMITH_CPU": "native",
     "LLAMASMITH_CPU_VARIANTS": "",
     "LLAMASMITH_EXTRA_PATCHES": "",
@@ -189,6 +191,15 @@ def choose_backends(entries: list[Definition], values: dict[str, str], known: se
     return backends.choose_backends(values["LLAMASMITH_BACKENDS"], switches, values["LLAMASMITH_OPENBLAS"])
 
 
+def refuse_what_needs_cuda(requested: dict[str, str], built: Backends) -> None:
+    for name in ("LLAMASMITH_CUDA_ARCHITECTURES", "LLAMASMITH_CUDA_MAJOR"):
+        if name in requested and "cuda" not in built.names:
+            raise BuildError(
+                f"{name}={requested[name]} has no effect without the backend cuda: "
+                f'add LLAMASMITH_BACKENDS="{";".join([*built.names, "cuda"])}".'
+            )
+
+
 def refuse_what_needs_the_core(requested: dict[str, str], built: Backends) -> None:
     for name in ("LLAMASMITH_ENGINES", "LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if name in requested:
@@ -214,6 +225,7 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
         if truth(values[switch]) not in {"ON", "OFF"}:
             raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
     built = choose_backends(entries, values, known)
+    refuse_what_needs_cuda(requested, built)
     engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
     if cpu == "dispatch" and "LLAMASMITH_ENGINES" not in requested:
         engines = ["patched"]  # each engine is built in every variant: only what was asked for

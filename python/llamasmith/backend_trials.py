@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .backend_files import KINDS, BackendFiles, installed_backends
+from .cuda_driver import why_no_gpu
 from .trial import try_in_a_process
 
 if TYPE_CHECKING:
@@ -89,9 +90,13 @@ def _state(files: BackendFiles, found: Mapping[str, Any]) -> BackendState:
     error = str(found.get("error", ""))
     kind = KINDS.get(files.name)
     if not error and not devices and kind is not None and kind.has_devices:
-        error = "it loads, but finds no device on this machine that it could use"
+        error = f"it loads, but finds no device on this machine that it could use{_why(files)}"
     version = str(files.facts.get("version", ""))
     return BackendState(files.name, str(files.path), files.origin, version, files.built, not error, error, devices)
+
+
+def _why(files: BackendFiles) -> str:
+    return f": {why_no_gpu(files.built.get('cuda', ''))}" if files.name == "cuda" else ""
 
 
 def wrong_states(states: tuple[BackendState, ...]) -> Iterator[Wrong]:

@@ -123,8 +123,8 @@ def load_engine(name: str | None = None, *, backends: Sequence[str] | None = Non
             with a warning then, and is an error if it was named (BackendError).
 
     Loading the same engine again does nothing, but for backends that are named. Raises EngineNotFound for a name that
-    was not built, EngineError if another engine already runs here (one process runs one engine) or no variant of it runs
-    on this CPU, InvalidOption for a bad ``LLAMASMITH_WAIT``, ``LLAMASMITH_CPU_VARIANT`` or ``LLAMASMITH_BACKENDS``.
+    was not built, EngineError if another engine already runs here (one process runs one engine) or no variant of it can
+    run on this CPU, InvalidOption for a bad ``LLAMASMITH_WAIT``, ``LLAMASMITH_CPU_VARIANT`` or ``LLAMASMITH_BACKENDS``.
     """
     global _loaded
     with _lock:

@@ -26,6 +26,7 @@ __all__ = [
     "ModelNotFound",
     "NotEnoughMemory",
     "PatchError",
+    "RpcError",
     "SessionBusy",
     "SessionClosed",
     "VendorError",
@@ -78,6 +79,10 @@ class DecodeFailed(LlamaError, RuntimeError):
 
 class Cancelled(LlamaError, RuntimeError):
     """``Session.cancel()`` was called during the call. The session's memory is as it was before."""
+
+
+class RpcError(LlamaError, ConnectionError):
+    """An RPC server cannot be reached, or is lost: then the models and sessions that used it are gone too."""
 
 
 class SessionBusy(LlamaError, RuntimeError):

@@ -30,9 +30,11 @@ class Model(Closing):
         use_extra_bufts: let the engine rearrange weights for faster kernels (costs memory and load time).
         n_gpu_layers: layers to put on a GPU, -1 for all; without a GPU backend it has no effect.
         load_mode: ``auto``, ``none``, ``mmap``, ``mlock``, ``mmap+mlock`` or ``dio``.
+        rpc: addresses ``host:port`` of RPC servers (``llamasmith rpc-server``) that take a part of the layers, in the
+            order of the layers; GPUs of this machine come after them.
         progress: called with the fraction loaded, 0.0 to 1.0; an exception from it stops the loading.
 
-    Raises ModelNotFound, InvalidModel, InvalidOption, or EngineError.
+    Raises ModelNotFound, InvalidModel, InvalidOption, EngineError, or RpcError.
     """
 
     def __init__(
@@ -44,12 +46,19 @@ class Model(Closing):
         use_extra_bufts: bool = True,
         n_gpu_layers: int = -1,
         load_mode: str = "auto",
+        rpc: str | Sequence[str] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
         load_engine()
         if "\0" in os.fspath(path):
             raise InvalidOption("The path holds a NUL character, which no file name has.")
         self.path = Path(path)
+        servers: list[str] = []
+        if rpc:
+            from .rpc import endpoints, load_rpc
+
+            servers = endpoints(rpc)
+            load_rpc()
         self._native = _core.Model(
             os.fspath(path),
             vocab_only=vocab_only,
@@ -57,6 +66,7 @@ class Model(Closing):
             use_extra_bufts=use_extra_bufts,
             n_gpu_layers=integer("n_gpu_layers", n_gpu_layers, -1, INT32_MAX, " (-1 for all)"),
             load_mode=load_mode,
+            rpc=servers,
             progress=progress,
         )
 

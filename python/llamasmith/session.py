@@ -295,9 +295,8 @@ class Session(Closing):
 
     def close(self) -> None:
         """Frees the context and the session's own threads. Closing twice is allowed."""
-        if self._native.closed:
-            return
-        self._native.close()
+        if not self._native.closed:  # one that has lost its RPC server has closed itself
+            self._native.close()
         for pool in (self.pool, self.pool_batch) if self._own_pools else ():
             if pool is not None:
                 pool.close()

@@ -114,16 +114,19 @@ llama_context_params context_params(const Model & model, const SessionOptions & 
 }
 
 llama_context * make_context(const Model & model, const llama_context_params & params) {
+    const Servers::Turn turn(model.servers());
+    model.servers().check();
     take_complaints();
     std::string why;
     try {
         llama_context * context = llama_init_from_model(model.get(), params);
         if (context != nullptr) {
-            return context;
+            return context;  // of a server that is lost by now, the first batch will tell
         }
     } catch (const std::exception & error) {
         why = error.what();
     }
+    model.servers().check();
     const std::string complaints = take_complaints();
     throw Error("InvalidOption", "llama.cpp cannot make a context with these options: " +
                                      (complaints.empty() ? why : complaints));

@@ -11,7 +11,7 @@ struct SessionOptions;
 // Throws InvalidOption or NotEnoughMemory.
 llama_context_params context_params(const Model & model, const SessionOptions & options);
 
-// Never nullptr: throws InvalidOption with what llama.cpp complained of.
+// Never nullptr: throws InvalidOption with what llama.cpp complained of, or RpcError.
 llama_context * make_context(const Model & model, const llama_context_params & params);
 
 }  // namespace smith

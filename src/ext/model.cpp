@@ -1,5 +1,7 @@
 #include "model.hpp"
 
+#include <unistd.h>
+
 #include <climits>
 
 #include "engine.hpp"
@@ -43,9 +45,10 @@ bool on_progress(float fraction, void * data) {
 
 }  // namespace
 
-Model::Model(const std::string & path, const ModelOptions & options) : path_(path), vocab_only_(options.vocab_only) {
+Model::Model(const std::string & path, const ModelOptions & options) : path_(path), vocab_only_(options.vocab_only), made_by_(getpid()) {
     engine();
     check_gguf(path);
+    servers_ = Servers(options.rpc);
 
     Progress           progress{ options.progress, false };
     llama_model_params params         = llama_model_default_params();
@@ -57,12 +60,18 @@ Model::Model(const std::string & path, const ModelOptions & options) : path_(pat
     params.progress_callback          = on_progress;
     params.progress_callback_user_data = &progress;
 
+    std::vector<ggml_backend_dev_t> devices = servers_.devices();
+    params.devices                          = devices.empty() ? params.devices : devices.data();
+
+    const Servers::Turn turn(servers_);
     take_complaints();
     try {
         model_.reset(llama_model_load_from_file(path.c_str(), params));
     } catch (const std::exception & error) {
+        servers_.check();
         throw Error("InvalidModel", path + " cannot be loaded: " + error.what() + ".");
     }
+    servers_.check();
     if (progress.refused) {
         throw Interrupted();
     }
@@ -71,6 +80,14 @@ Model::Model(const std::string & path, const ModelOptions & options) : path_(pat
         throw Error("InvalidModel", path + " cannot be loaded by the pinned llama.cpp" +
                                         (why.empty() ? "." : ":\n" + why));
     }
+}
+
+Model::~Model() {
+    if (!servers_.empty() && getpid() != made_by_) {
+        model_.release();  // in a forked child, whose connections have no thread to free anything through
+    }
+    const Servers::Turn turn(servers_);
+    model_.reset();
 }
 
 std::string Model::desc() const {

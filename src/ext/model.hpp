@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "llama.h"
+#include "rpc.hpp"
 
 namespace smith {
 
@@ -17,19 +18,22 @@ struct ModelOptions {
     bool        use_extra_bufts = true;
     int32_t     n_gpu_layers    = -1;
     std::string load_mode       = "auto";
+    std::vector<std::string> rpc;  // "address:port" of servers that take a part of it
     // Told the fraction loaded, 0 to 1; returns false to give up. Called without the GIL.
     std::function<bool(float)> progress;
 };
 
 class Model {
   public:
-    // Checks the file, then loads it. Throws ModelNotFound, InvalidModel, InvalidOption, or Interrupted.
+    // Checks the file, then loads it. Throws ModelNotFound, InvalidModel, InvalidOption, RpcError, or Interrupted.
     Model(const std::string & path, const ModelOptions & options);
+    ~Model();
 
     llama_model *       get() const { return model_.get(); }
     const llama_vocab * vocab() const { return llama_model_get_vocab(model_.get()); }
     bool                vocab_only() const { return vocab_only_; }
     const std::string & path() const { return path_; }
+    const Servers &     servers() const { return servers_; }
 
     int32_t     n_vocab() const { return llama_vocab_n_tokens(vocab()); }
     std::string desc() const;
@@ -52,6 +56,8 @@ class Model {
 
     std::string                        path_;
     bool                               vocab_only_;
+    int                                made_by_;
+    Servers                            servers_;  // connected longer than the model lives
     std::unique_ptr<llama_model, Free> model_;
 };
 

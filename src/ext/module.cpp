@@ -10,6 +10,7 @@ void register_engine(py::module_ & m);
 void register_machine(py::module_ & m);
 void register_model(py::module_ & m);
 void register_pool(py::module_ & m);
+void register_rpc(py::module_ & m);
 void register_session(py::module_ & m);
 
 // llama.cpp's registry of backends and its log belong to the process, so a second interpreter cannot have its own.
@@ -24,5 +25,6 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     register_machine(m);
     register_model(m);
     register_pool(m);
+    register_rpc(m);
     register_session(m);
 }

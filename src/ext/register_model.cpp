@@ -52,7 +52,8 @@ class ProgressBridge {
 };
 
 static PyModel load(const std::string & path, bool vocab_only, bool check_tensors, bool use_extra_bufts,
-                    int32_t n_gpu_layers, const std::string & load_mode, py::object progress) {
+                    int32_t n_gpu_layers, const std::string & load_mode, const std::vector<std::string> & rpc,
+                    py::object progress) {
     ProgressBridge bridge(std::move(progress));
     ModelOptions   options;
     options.vocab_only      = vocab_only;
@@ -60,6 +61,7 @@ static PyModel load(const std::string & path, bool vocab_only, bool check_tensor
     options.use_extra_bufts = use_extra_bufts;
     options.n_gpu_layers    = n_gpu_layers;
     options.load_mode       = load_mode;
+    options.rpc             = rpc;
     options.progress        = [&bridge](float fraction) { return bridge(fraction); };
     try {
         return { smith::make_unlocked<Model>(path, options) };
@@ -85,7 +87,8 @@ static py::dict metadata(const PyModel & self) {
 void register_model(py::module_ & m) {
     py::class_<PyModel>(m, "Model", "A loaded GGUF model. Immutable: any thread may use it, many sessions may share it.")
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("vocab_only"), py::arg("check_tensors"),
-             py::arg("use_extra_bufts"), py::arg("n_gpu_layers"), py::arg("load_mode"), py::arg("progress"))
+             py::arg("use_extra_bufts"), py::arg("n_gpu_layers"), py::arg("load_mode"), py::arg("rpc"),
+             py::arg("progress"))
         .def(
             "tokenize",
             [](const PyModel & self, const std::string & text, bool add_special, bool parse_special) {

@@ -63,6 +63,7 @@ Session::~Session() {
     if (getpid() != made_by_) {
         context_.release();  // in a forked child: see ThreadPool
     }
+    free_context();
 }
 
 Session::Turn::Turn(Session & session) : lock_(session.in_use_, std::try_to_lock), session_(session) {
@@ -133,7 +134,28 @@ int Session::evaluate(std::size_t first, std::size_t n, bool every_output) {
         const bool prompt = n > 1;  // as llama_context chooses between its two pools; a rest of one token takes the other
         turn.emplace(*(prompt ? pool_batch_ : pool_), (prompt ? pool_ : pool_batch_).get());
     }
-    return llama_decode(context_.get(), batch);
+    return model_->servers().empty() ? llama_decode(context_.get(), batch) : evaluate_on_servers(batch);
+}
+
+// Messages to servers are on their way when llama_decode() returns; only then is it known whether they have arrived.
+int Session::evaluate_on_servers(const llama_batch & batch) {
+    const Servers::Turn turn(model_->servers());
+    const int           status = llama_decode(context_.get(), batch);
+    llama_synchronize(context_.get());
+    try {
+        model_->servers().check();
+    } catch (const Error &) {
+        context_.reset();
+        throw;
+    }
+    return status;
+}
+
+void Session::free_context() {
+    if (context_) {
+        const Servers::Turn turn(model_->servers());
+        context_.reset();
+    }
 }
 
 void Session::evaluate_waiting(float * every_logits) {
@@ -154,7 +176,9 @@ void Session::evaluate_waiting(float * every_logits) {
         } catch (const Error &) {
             hush_log(false);
             waiting_.clear();
-            roll_back(n_past_start_);
+            if (context_) {
+                roll_back(n_past_start_);
+            }
             throw;
         } catch (const std::exception & error) {
             hush_log(false);
@@ -204,7 +228,7 @@ void Session::abandon() {
     if (generation_ && generation_->stop_reason.empty()) {
         generation_->stop_reason = "interrupted";
     }
-    if (n_past_ > n_past_start_) {
+    if (context_ && n_past_ > n_past_start_) {
         roll_back(n_past_start_);
     }
 }
@@ -306,7 +330,7 @@ void Session::reset() {
 
 void Session::close() {
     generation_.reset();
-    context_.reset();
+    free_context();
     pool_.reset();
     pool_batch_.reset();
     model_.reset();

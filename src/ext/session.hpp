@@ -64,7 +64,7 @@ struct Generation {
 
 class Session {
   public:
-    // Throws InvalidOption, NotEnoughMemory or InvalidModel. `pool_batch` (for prompts) may be the same as `pool`; both
+    // Throws InvalidOption, NotEnoughMemory, InvalidModel or RpcError. `pool_batch` (for prompts) may be the same as `pool`; both
     // may be nullptr.
     Session(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool, std::shared_ptr<ThreadPool> pool_batch,
             const SessionOptions & options);
@@ -91,6 +91,7 @@ class Session {
 
     // Appends tokens to the memory and evaluates them, after which logits() are those of the last one. Throws
     // Interrupted when stopped half way: abandon() then forgets what this call has added.
+    // Throws RpcError if a server of the model is lost: then the session is closed.
     // With `every_logits`, room for tokens.size() rows of n_vocab floats, the logits after each token are put there.
     void decode(const std::vector<llama_token> & tokens, float * every_logits = nullptr);
     void abandon();
@@ -133,8 +134,10 @@ class Session {
     void need_room(std::size_t n_tokens) const;
     void evaluate_waiting(float * every_logits = nullptr);
     int  evaluate(std::size_t first, std::size_t n, bool every_output);
+    int  evaluate_on_servers(const llama_batch & batch);
     bool roll_back(std::size_t n_past);
     void choose_next();
+    void free_context();
     bool should_stop() const;
     static bool on_abort(void * data);
 

@@ -165,6 +165,13 @@ def test_options_of_a_backend_reach_it_alone(monkeypatch: pytest.MonkeyPatch) ->
         choose("GGML_CUDA_FA=ON")
 
 
+@pytest.mark.parametrize("name", ["LLAMASMITH_CUDA_ARCHITECTURES", "LLAMASMITH_CUDA_MAJOR"])
+def test_options_of_cuda_need_it(name: str) -> None:
+    with pytest.raises(BuildError, match=f'{name}=90 has no effect without .* LLAMASMITH_BACKENDS="cpu;rpc;cuda"'):
+        choose(f"{name}=90", "LLAMASMITH_BACKENDS=cpu;rpc")
+    assert choose(f"{name}=90", "GGML_CUDA=ON").requested[name] == "90"
+
+
 @pytest.mark.parametrize("word", ["GGML_CUDA=OFF", "GGML_CUDA_FA=no", "GGML_NATIVE=0", "GGML_BACKEND_DL=ON"])
 def test_what_is_so_anyway_may_be_said(word: str) -> None:
     choice = choose(word)

@@ -17,6 +17,7 @@ from .generate import generate
 from .lab import app as lab
 from .patches import app as patches
 from .pull import pull
+from .rpc_server import rpc_server
 
 __all__ = ["app", "main"]
 
@@ -49,6 +50,7 @@ app.command()(doctor)
 app.command()(pull)
 app.command()(generate)
 app.command()(ab)
+app.command()(rpc_server)
 app.add_typer(lab)
 app.add_typer(patches)
 

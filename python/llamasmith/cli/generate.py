@@ -64,6 +64,10 @@ def generate(
         ),
     ] = None,
     flash_attn: Annotated[FlashAttention, typer.Option(help="Fused attention.")] = FlashAttention.AUTO,
+    rpc: Annotated[
+        str | None,
+        typer.Option(help="RPC servers that take a part of the model: host:port,host:port.", show_default=False),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end instead.")] = False,
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Print text as it comes.")] = True,
 ) -> None:
@@ -78,7 +82,7 @@ def generate(
     # Before the model, which may take long to load only for a bad number of threads to be refused.
     with (
         closing(ThreadPool(threads, wait=wait)) as pool,
-        _load(os.fspath(path)) as loaded,
+        _load(os.fspath(path), rpc or "") as loaded,
         Session(loaded, n_ctx=n_ctx, pool=pool, flash_attn=flash_attn.value) as session,
     ):
         pieces = session.stream(
@@ -100,11 +104,11 @@ def generate(
         raise typer.Exit(INTERRUPTED)
 
 
-def _load(path: str) -> Model:
+def _load(path: str, rpc: str) -> Model:
     from .. import Model
 
     with progress_bar() as show:
-        return Model(path, progress=lambda fraction: show("Loading the model", fraction, 1.0))
+        return Model(path, rpc=rpc, progress=lambda fraction: show("Loading the model", fraction, 1.0))
 
 
 def _follow(pieces: Stream, *, show: bool) -> bool:

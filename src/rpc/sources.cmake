@@ -1,0 +1,12 @@
+# Our code in ggml's RPC backend, where the patched tree calls it.
+function(llamasmith_add_rpc target)
+    get_target_property(source ${target} SOURCE_DIR)
+    file(STRINGS "${source}/ggml-rpc.cpp" calls_ours REGEX "smith_rpc_|rpc/c")
+    file(STRINGS "${source}/transport.cpp" calls_ours_too REGEX "smith_rpc_")
+    if(calls_ours OR calls_ours_too)
+        set(dir "${CMAKE_CURRENT_FUNCTION_LIST_DIR}")
+        cmake_path(GET dir PARENT_PATH include)
+        target_include_directories(${target} PRIVATE "${include}")
+        target_sources(${target} PRIVATE "${dir}/client.cpp")
+    endif()
+endfunction()

@@ -1,0 +1,1 @@
+"""llamasmith's backend ``cuda``: a library that llamasmith finds and loads; there is nothing to call here."""
