@@ -10,6 +10,8 @@ endif()
 # would need a function that the patch defines, and the engine could not be loaded.
 file(STRINGS "${LLAMASMITH_PATCHED}/ggml/src/ggml-cpu/ggml-cpu.c" calls_ours REGEX "ggml_threadpool_smith_wait")
 
+list(JOIN LLAMASMITH_VARIANTS_BUILT "," variants) # no list survives a command line as one
+
 set(previous llamasmith-upstream)
 foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
     set(tree "${LLAMASMITH_VENDOR}")
@@ -24,6 +26,8 @@ foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
     if(engine MATCHES "-openmp$")
         set(openmp ON)
     endif()
+    list(TRANSFORM LLAMASMITH_ENGINE_TARGETS REPLACE "(.+)" "${PROJECT_BINARY_DIR}/engines/${engine}/lib\\1.so"
+        OUTPUT_VARIABLE modules)
     ExternalProject_Add(engine-${engine}
         SOURCE_DIR "${PROJECT_SOURCE_DIR}/cmake/engine"
         BINARY_DIR "${PROJECT_BINARY_DIR}/engine-${engine}"
@@ -39,12 +43,13 @@ foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
             "-DENGINE_OUTPUT_DIR:PATH=${PROJECT_BINARY_DIR}/engines/${engine}"
             "-DENGINE_THREADING_DIR:PATH=${threading}"
             "-DENGINE_CPU_FLAGS:STRING=${LLAMASMITH_CPU_FLAGS}"
+            "-DENGINE_VARIANTS:STRING=${variants}"
             "-DGGML_OPENMP:BOOL=${openmp}"
             ${LLAMASMITH_ENGINE_ARGS}
-        BUILD_COMMAND ${CMAKE_COMMAND} --build <BINARY_DIR> --target ggml-cpu ${jobs}
+        BUILD_COMMAND ${CMAKE_COMMAND} --build <BINARY_DIR> --target ${LLAMASMITH_ENGINE_TARGETS} ${jobs}
         INSTALL_COMMAND ""
         BUILD_ALWAYS ON            # ninja in the sub-build knows what is up to date, we do not
-        BUILD_BYPRODUCTS "${PROJECT_BINARY_DIR}/engines/${engine}/libggml-cpu.so"
+        BUILD_BYPRODUCTS ${modules}
         USES_TERMINAL_BUILD ON     # shows progress, and keeps the sub-builds from running all at once
         DEPENDS ${previous})
     set(previous engine-${engine})

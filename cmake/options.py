@@ -30,7 +30,7 @@ from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
 ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
-CPU_CHOICES = ("native", "baseline")
+CPU_CHOICES = ("native", "baseline", "dispatch")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
     "LLAMASMITH_BACKENDS": "",  # cpu, and what upstream's switches (GGML_BLAS=ON) add
@@ -38,6 +38,7 @@ OUR_DEFAULTS = {
     "LLAMASMITH_CUDA_ARCHITECTURES": "",
     "LLAMASMITH_CUDA_MAJOR": "",
     "LLAMASMITH_CPU": "native",
+    "LLAMASMITH_CPU_VARIANTS": "",
     "LLAMASMITH_EXTRA_PATCHES": "",
     "LLAMASMITH_SKIP_PATCHES": "",
     "LLAMASMITH_TOOLS": "OFF",
@@ -55,7 +56,7 @@ X86_ISA = {
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {
-    "GGML_NATIVE": ("OFF", "set LLAMASMITH_CPU=native or LLAMASMITH_CPU=baseline instead"),
+    "GGML_NATIVE": ("OFF", "set LLAMASMITH_CPU=native, baseline or dispatch instead"),
     "GGML_BACKEND_DL": ("ON", "engines are always loadable modules"),
     "GGML_BACKEND_DIR": ("", "engines are found relative to the package"),
     "GGML_STATIC": ("OFF", "a Python extension cannot be linked statically"),
@@ -64,7 +65,7 @@ DECIDED = {
     "GGML_BUILD_TESTS": ("OFF", "set LLAMASMITH_UPSTREAM_TESTS=ON to build upstream's tests of the CPU backend"),
     "GGML_BUILD_EXAMPLES": ("OFF", "upstream's examples are not part of the package"),
     "GGML_ALL_WARNINGS": ("OFF", "warnings are for our own code"),
-    "GGML_CPU_ALL_VARIANTS": ("OFF", "this version builds for one CPU: LLAMASMITH_CPU=native or baseline"),
+    "GGML_CPU_ALL_VARIANTS": ("OFF", "set LLAMASMITH_CPU=dispatch to build every variant"),
     "LLAMA_BUILD_COMMON": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_TOOLS": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's tools"),
     "LLAMA_BUILD_SERVER": ("OFF", "set LLAMASMITH_TOOLS=ON to build upstream's llama-server"),
@@ -165,7 +166,14 @@ def check_upstream_option(name: str, value: str, cpu: str) -> bool:
                 f"{name}={value}: LLAMASMITH_CPU=native already uses what this machine has; "
                 f"to choose instruction sets yourself, add LLAMASMITH_CPU=baseline."
             )
+        if cpu == "dispatch":
+            raise BuildError(
+                f"{name}={value} has no effect here: LLAMASMITH_CPU=dispatch builds a variant for each kind of CPU; "
+                f"choose among them with LLAMASMITH_CPU_VARIANTS."
+            )
         return True
+    if name == "GGML_CPU_ARM_ARCH" and cpu == "dispatch":
+        raise BuildError(f"{name}={value} names one CPU, and LLAMASMITH_CPU=dispatch builds for all. Leave one out.")
     if name in DECIDED:
         ours, advice = DECIDED[name]
         if value != ours:
@@ -207,16 +215,20 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
     requested = {name: value for name, value in values.items() if truth(value) != OUR_DEFAULTS[name]}
 
     cpu = values["LLAMASMITH_CPU"]
-    if cpu == "dispatch":
-        raise BuildError("LLAMASMITH_CPU=dispatch is not built by this version. Allowed: native, baseline.")
     if len(check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)) > 1:
-        raise BuildError(f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: {' or '.join(CPU_CHOICES)}.")
+        raise BuildError(
+            f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: one of {', '.join(CPU_CHOICES)}."
+        )
+    if values["LLAMASMITH_CPU_VARIANTS"] and cpu != "dispatch":
+        raise BuildError("LLAMASMITH_CPU_VARIANTS has no effect without LLAMASMITH_CPU=dispatch.")
     for switch in ("LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if truth(values[switch]) not in {"ON", "OFF"}:
             raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
     built = choose_backends(entries, values, known)
     refuse_what_needs_cuda(requested, built)
     engines = check_list("LLAMASMITH_ENGINES", values["LLAMASMITH_ENGINES"], ALL_ENGINES)
+    if cpu == "dispatch" and "LLAMASMITH_ENGINES" not in requested:
+        engines = ["patched"]  # each engine is built in every variant: only what was asked for
 
     left_out = {}
     for engine in [name for name in engines if name.endswith("-openmp") and not has_openmp]:
@@ -239,7 +251,19 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
             continue
         if check_upstream_option(entry.name, entry.value, cpu):
             choice.engine_args.append(f"-D{entry.name}:STRING={entry.value}")
+    check_fma(choice)
     return choice
+
+
+def check_fma(choice: Choice) -> None:
+    """Upstream's code for AVX2 and newer uses FMA, and does not compile without."""
+    on = {name for name, value in choice.requested.items() if truth(value) == "ON"}
+    newer = [name for name in choice.requested if re.match(r"GGML_(AVX2|AVX_VNNI|AVX512.*)$", name) and name in on]
+    if newer and "GGML_FMA" not in on:
+        raise BuildError(
+            f"{newer[0]}=ON without GGML_FMA=ON does not compile: upstream's code for it uses FMA. Add GGML_FMA=ON; "
+            f"every CPU with AVX2 has it, and F16C and BMI2 as well (GGML_F16C=ON, GGML_BMI2=ON)."
+        )
 
 
 def isa_args(choice: Choice) -> list[str]:

@@ -12,6 +12,19 @@ class EngineFacts(TypedDict):
     chooses_wait: bool
     features: tuple[str, ...]
 
+class CpuFacts(TypedDict):
+    arch: str
+    leaf1_ecx: int
+    leaf7_ebx: int
+    leaf7_ecx: int
+    leaf7_edx: int
+    leaf7_1_eax: int
+    ext1_ecx: int
+    xcr0: int
+    tiles: bool
+    hwcap: int
+    hwcap2: int
+
 class DeviceFacts(TypedDict):
     name: str
     description: str
@@ -42,6 +55,8 @@ class GenerationState(TypedDict):
     generate_seconds: float
 
 def read_bandwidth(*, n_threads: int, n_bytes: int, seconds: float) -> float: ...
+def cpu_facts() -> CpuFacts: ...
+def cpu_features(facts: CpuFacts) -> dict[str, str]: ...
 def load_backend(path: str) -> BackendFacts: ...
 def devices() -> tuple[DeviceFacts, ...]: ...
 def load_engine(path: str) -> EngineFacts: ...

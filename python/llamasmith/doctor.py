@@ -7,7 +7,7 @@ since an engine built for another CPU does not raise: it kills its process.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ try:
     waits = _core.wait_policies()
     engine = llamasmith.load_engine(sys.argv[1], backends=())
     found = {"path": str(engine.path), "features": engine.features, "waits": waits, "chooses_wait": engine.chooses_wait}
+    found |= {"variant": engine.variant or "", "variants": engine.variants, "variant_reason": engine.variant_reason}
 except Exception as error:
     found = {"error": f"{type(error).__name__}: {error}"}
 print(json.dumps(found))
@@ -64,6 +65,10 @@ class Trial:
     waits: tuple[str, ...] = ()
     """Wait policies that the environment's ``LLAMASMITH_WAIT`` may name."""
     chooses_wait: bool = False
+    variant: str = ""
+    """The variant that was loaded; empty if the engine is a single module."""
+    variants: tuple[str, ...] = ()
+    variant_reason: str = ""
     error: str = ""
     """Empty if it was loaded."""
 
@@ -78,6 +83,12 @@ class EngineState:
     """CPU features and kernels that it uses, as ggml names them."""
     loadable: bool
     error: str
+    variant: str = ""
+    """Of a build for all CPUs, the variant that runs here; empty for a single module."""
+    variants: tuple[str, ...] = ()
+    """All that were built, from the least to the best."""
+    variant_reason: str = ""
+    """Why this variant, and what keeps the next better one from running."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Diagnosis:
     series_digest: str
     patches: tuple[str, ...]
     cpu: str
-    """What it was built for: ``native`` (the machine it was built on) or ``baseline``."""
+    """What it was built for: ``native`` (the machine it was built on), ``baseline`` or ``dispatch``."""
     requested: Mapping[str, str]
     """Options of the build that differ from the defaults."""
     engines: tuple[EngineState, ...]
@@ -103,6 +114,8 @@ class Diagnosis:
     notes: tuple[Finding, ...]
     backend_states: tuple[BackendState, ...] = ()
     """Each backend besides ``cpu`` that is installed, tried."""
+    build: Mapping[str, Any] = field(default_factory=dict)
+    """All that `build_info()` knows: compiler and flags, each patch with its digest. Empty without a finished build."""
 
     @property
     def ok(self) -> bool:
@@ -119,8 +132,8 @@ def try_engine(name: str, environment: Mapping[str, str]) -> Trial:
     # Bad values of ours are findings of their own, not the engine's failure.
     kept = {key: value for key, value in environment.items() if key not in _OURS}
     found = try_in_a_process(_CHILD, name, environment=kept, timeout=TIMEOUT_SECONDS)
-    found |= {key: tuple(found[key]) for key in ("features", "waits") if key in found}
-    return Trial(**found)
+    lists = {key: tuple(found[key]) for key in ("features", "waits", "variants") if key in found}
+    return Trial(**(found | lists))
 
 
 def examine(
@@ -152,7 +165,16 @@ def examine(
             progress(name)
         trials[name] = trial(name, environment)
     states = tuple(
-        EngineState(name, found.path or _expected_path(name), found.features, not found.error, found.error)
+        EngineState(
+            name,
+            found.path or _expected_path(name),
+            found.features,
+            not found.error,
+            found.error,
+            found.variant,
+            found.variants,
+            found.variant_reason,
+        )
         for name, found in trials.items()
     )
     others = backends(environment, progress=progress)
@@ -182,6 +204,7 @@ def examine(
         problems=tuple(problems),
         notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
         backend_states=others,
+        build=info.asdict(),
     )
 
 
@@ -230,14 +253,17 @@ def _foreign_cpu(info: BuildInfo, root: Path) -> Iterator[Finding]:
     if has and lacking:
         yield Finding(
             f"It was built for a CPU with {', '.join(lacking)}, which this one does not have: it may end with SIGILL.",
-            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=baseline)",
+            f"{_REBUILD} (for many machines: -C cmake.define.LLAMASMITH_CPU=dispatch)",
         )
 
 
 def _not_loadable(states: tuple[EngineState, ...], info: BuildInfo) -> Iterator[Finding]:
     for state in states:
         if not state.loadable:
-            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", _REBUILD)
+            mend = _REBUILD
+            if "LLAMASMITH_CPU_VARIANT" in state.error:
+                mend = "Unset it, or name a variant that this machine runs: unset LLAMASMITH_CPU_VARIANT"
+            yield Finding(f"The engine {state.name} cannot be loaded: {state.error}", mend)
     if not info.engines:
         yield Finding("It was built without any engine.", _REBUILD)
 

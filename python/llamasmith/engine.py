@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,13 @@ from ._native import _core
 from .backends import load_usable, wanted_backends
 from .build import build_info, package_root
 from .errors import EngineError, EngineNotFound, InvalidOption
+from .variants import best, choose, explain, read_variants, refuse_without_variants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from .variants import Variant
 
 __all__ = ["DEFAULT_ENGINE", "Engine", "engines", "load_engine", "loaded_engine"]
 
@@ -31,7 +34,11 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Engine:
-    """One compiled ggml CPU backend. `features` is known once it is loaded."""
+    """One compiled ggml CPU backend. `features` is known once it is loaded.
+
+    An engine of a build for all CPUs (``LLAMASMITH_CPU=dispatch``) has variants, from the least to the best: `variant`
+    is the one that runs here, `path` its module, and `variant_reason` says why this one. A single module has none.
+    """
 
     name: str
     path: Path
@@ -39,6 +46,9 @@ class Engine:
     openmp: bool
     features: tuple[str, ...] = ()
     chooses_wait: bool = False
+    variant: str | None = None
+    variants: tuple[str, ...] = ()
+    variant_reason: str = ""
 
 
 _loaded: Engine | None = None
@@ -47,10 +57,39 @@ _lock = threading.Lock()
 
 def engines() -> tuple[Engine, ...]:
     """The engines of this installation, the default one first. Loads none of them."""
-    root = package_root()
-    return tuple(
-        Engine(name, root / "engines" / name / "libggml-cpu.so", _DESCRIPTIONS.get(name, ""), "openmp" in name)
-        for name in build_info().engines
+    return tuple(_describe(name) for name in build_info().engines)
+
+
+def _describe(name: str) -> Engine:
+    folder = package_root() / "engines" / name
+    variants, _ = read_variants(folder)
+    path = folder / "libggml-cpu.so"
+    variant: Variant | None = None
+    if variants:
+        variant = best(variants, _core.cpu_features(_core.cpu_facts()))
+        path = (variant or variants[0]).path
+    return Engine(
+        name,
+        path,
+        _DESCRIPTIONS.get(name, ""),
+        "openmp" in name,
+        variant=variant.name if variant else None,
+        variants=tuple(each.name for each in variants),
+    )
+
+
+def _choose_variant(engine: Engine) -> Engine:
+    """The engine with the variant that is to be loaded: by the environment's word, else the best."""
+    variants, left_out = read_variants(engine.path.parent)
+    if not variants:
+        refuse_without_variants(engine.name)
+        return engine
+    choice = choose(variants, _core.cpu_features(_core.cpu_facts()), os.environ)
+    return replace(
+        engine,
+        path=choice.variant.path,
+        variant=choice.variant.name,
+        variant_reason=explain(choice, variants, left_out),
     )
 
 
@@ -84,8 +123,8 @@ def load_engine(name: str | None = None, *, backends: Sequence[str] | None = Non
             with a warning then, and is an error if it was named (BackendError).
 
     Loading the same engine again does nothing, but for backends that are named. Raises EngineNotFound for a name that
-    was not built, EngineError if another engine already runs here (one process runs one engine), InvalidOption for a
-    bad ``LLAMASMITH_WAIT`` or ``LLAMASMITH_BACKENDS``.
+    was not built, EngineError if another engine already runs here (one process runs one engine) or no variant of it can
+    run on this CPU, InvalidOption for a bad ``LLAMASMITH_WAIT``, ``LLAMASMITH_CPU_VARIANT`` or ``LLAMASMITH_BACKENDS``.
     """
     global _loaded
     with _lock:
@@ -105,14 +144,10 @@ def load_engine(name: str | None = None, *, backends: Sequence[str] | None = Non
             )
         _check_environment()
         wanted_backends(backends)  # a bad LLAMASMITH_BACKENDS is told before anything is loaded
+        engine = _choose_variant(engine)
         facts = _core.load_engine(str(engine.path))
-        _loaded = Engine(
-            engine.name,
-            engine.path,
-            engine.description,
-            openmp=facts["openmp"],
-            features=facts["features"],
-            chooses_wait=facts["chooses_wait"],
+        _loaded = replace(
+            engine, openmp=facts["openmp"], features=facts["features"], chooses_wait=facts["chooses_wait"]
         )
         load_usable(backends)
         return _loaded

@@ -1,5 +1,6 @@
 #include "nodes.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "ggml-backend.h"
@@ -63,20 +64,32 @@ static bool in_known_memory(const struct ggml_tensor * weights) {
     return strcmp(name, "CPU_REPACK") == 0;
 }
 
-// llamafile's kernels for these types have two barriers for each slice.
+// llamafile's kernels for these types share jobs. They may do so before the border, when nothing has to be converted.
 static bool may_use_sgemm(const struct ggml_tensor * node) {
     const enum ggml_type type = node->src[0]->type;
-    return node->src[1]->ne[1] > 1 && (type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16);
+    return node->op == GGML_OP_MUL_MAT && node->src[1]->ne[1] > 1 &&
+           (type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16);
+}
+
+// Whether the patched call sites number jobs through all slices: not in the kernels for RISC-V; and no more than an int
+// can count.
+static bool numbers_jobs(const struct ggml_tensor * node) {
+#if defined(__riscv)
+    (void) node;
+    return false;
+#else
+    return ggml_nelements(node) < INT32_MAX / 2;
+#endif
 }
 
 static enum smith_manner manner_of_product(const struct ggml_tensor * node) {
     if (ggml_nelements(node->src[0]) <= ALONE_WEIGHTS && ggml_nrows(node->src[1]) == 1) {
         return SMITH_ALONE;
     }
-    if (!in_known_memory(node->src[0]) || (node->op == GGML_OP_MUL_MAT && may_use_sgemm(node))) {
+    if (!in_known_memory(node->src[0]) || (may_use_sgemm(node) && !numbers_jobs(node))) {
         return SMITH_GATHER;
     }
-    if (ggml_nelements(node->src[1]) > ALONE_ELEMENTS) {
+    if (may_use_sgemm(node) || ggml_nelements(node->src[1]) > ALONE_ELEMENTS) {
         return SMITH_SHARE;
     }
     return node->op == GGML_OP_MUL_MAT ? SMITH_MATRIX : SMITH_READY;
@@ -88,6 +101,25 @@ bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_t
     const struct ggml_tensor * b = other->src[0];
     return node->src[1] == other->src[1] && a->type == b->type && a->ne[0] == b->ne[0] &&
            (a->extra == NULL) == (b->extra == NULL) && a->view_src == NULL && b->view_src == NULL;
+}
+
+static bool overlap(const struct ggml_tensor * a, const struct ggml_tensor * b) {
+    const char * const start_a = a->data;
+    const char * const start_b = b->data;
+    return start_a < start_b + ggml_nbytes(b) && start_b < start_a + ggml_nbytes(a);
+}
+
+static bool writes_source(const struct ggml_tensor * node, const struct ggml_tensor * other) {
+    for (int i = 0; i < GGML_MAX_SRC && other->src[i] != NULL; i++) {
+        if (overlap(node, other->src[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool smith_independent(const struct ggml_tensor * node, const struct ggml_tensor * other) {
+    return !overlap(node, other) && !writes_source(node, other) && !writes_source(other, node);
 }
 
 static enum smith_manner manner_of_attention(const struct ggml_tensor * node) {

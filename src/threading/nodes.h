@@ -19,3 +19,6 @@ enum smith_manner smith_manner_of(const struct ggml_tensor * node);
 
 // Whether the preparation of one product is that of another too: they quantise the same activations alike.
 bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_tensor * other);
+
+// Whether two nodes may be computed in any order, or at once: neither writes what the other reads or writes.
+bool smith_independent(const struct ggml_tensor * node, const struct ggml_tensor * other);

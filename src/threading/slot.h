@@ -28,6 +28,11 @@ struct smith_slot {
     int  phase;    // enum smith_phase
     bool bordered; // the operation has come to its phase border
 
+    // Jobs (border.h), numbered through the step: the one that this thread has taken, and the present loop's.
+    int64_t job;
+    int64_t first_job;
+    int64_t end_job;
+
     // Clock ticks: since when the thread has had its CPU, as far as it knows, and when it last looked.
     uint64_t running_since;
     uint64_t seen_running;

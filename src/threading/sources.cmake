@@ -4,13 +4,16 @@ function(llamasmith_add_threading target)
     cmake_path(GET dir PARENT_PATH include)
     target_include_directories(${target} PRIVATE "${include}")
     target_sources(${target} PRIVATE
+        "${dir}/border.c"
         "${dir}/clock.c"
         "${dir}/crew.c"
+        "${dir}/group.c"
         "${dir}/names.c"
         "${dir}/nodes.c"
         "${dir}/park.c"
         "${dir}/pools.c"
         "${dir}/proc.c"
+        "${dir}/sleep.c"
         "${dir}/steps.c"
         "${dir}/wait.c")
 endfunction()

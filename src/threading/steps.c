@@ -4,7 +4,7 @@
 
 #include "crew.h"
 #include "nodes.h"
-#include "park.h"
+#include "sleep.h"
 #include "wait.h"
 
 // The protocol is checked exhaustively, as a model, by tests/unit/test_step_protocol.py: change both.
@@ -53,65 +53,16 @@ static uint64_t look(const struct smith_steps * steps, uint64_t * what) {
     }
 }
 
-// -- sleeping: a thread sets its flag and looks once more at what it waits for before it sleeps; whoever changes that
-// looks at the flag afterwards. All of it sequentially consistent, so one of the two sees the other. The count spares
-// a finisher the look at every flag.
-
-static void wake(struct smith_wait * wait, int ith) {
-    struct smith_slot * slot = &wait->slots[ith];
-    if (atomic_load_explicit(&slot->asleep, memory_order_seq_cst) == SMITH_AWAKE) {
-        return;
-    }
-    const int was = atomic_exchange_explicit(&slot->asleep, SMITH_AWAKE, memory_order_seq_cst);
-    if (was == SMITH_NAPS) {
-        atomic_fetch_sub_explicit(&wait->steps.n_asleep, 1, memory_order_seq_cst);
-    }
-    if (was != SMITH_AWAKE) {
-        smith_unpark_all(&slot->asleep);
-    }
-}
-
-static bool must_leave(const struct smith_steps * steps) {
-    return atomic_load_explicit(&steps->leave, memory_order_seq_cst) ||
-           !atomic_load_explicit(&steps->on, memory_order_seq_cst);
-}
-
-static bool is_active(const struct smith_steps * steps, int ith) {
-    return ith < atomic_load_explicit(&steps->n_active, memory_order_seq_cst);
-}
-
-// Thread 0 is always active, and never called out: it has a graph to end.
-static void sleep_until_woken(struct smith_wait * wait, int ith, uint64_t step) {
-    struct smith_steps * steps = &wait->steps;
-    struct smith_slot *  slot  = &wait->slots[ith];
-    const bool           naps  = is_active(steps, ith);
-    const int            sleep = naps ? SMITH_NAPS : SMITH_SLEEPS;
-    atomic_store_explicit(&slot->absent, true, memory_order_relaxed);
-    atomic_fetch_add_explicit(&steps->n_asleep, naps, memory_order_seq_cst);
-    atomic_store_explicit(&slot->asleep, sleep, memory_order_seq_cst);
-    const bool nothing_new = naps ? atomic_load_explicit(&steps->step, memory_order_seq_cst) == step : !is_active(steps, ith);
-    if (nothing_new && (ith == 0 || !must_leave(steps))) {
-        smith_count(&slot->parks, 1);
-        while (atomic_load_explicit(&slot->asleep, memory_order_seq_cst) == sleep) {
-            smith_park(&slot->asleep, sleep);
-        }
-        return; // whoever woke this thread has taken it off the count
-    }
-    if (atomic_exchange_explicit(&slot->asleep, SMITH_AWAKE, memory_order_seq_cst) == SMITH_NAPS) {
-        atomic_fetch_sub_explicit(&steps->n_asleep, 1, memory_order_seq_cst);
-    }
-}
-
 // Ends the step `step`, of which all pieces are done, and begins the next.
 static void publish(struct smith_wait * wait, uint64_t step, uint64_t what) {
     struct smith_steps * steps = &wait->steps;
     atomic_store_explicit(&steps->what[(step + 1) & 1], what, memory_order_release);
     atomic_store_explicit(&steps->step, step + 1, memory_order_seq_cst);
     if (atomic_load_explicit(&steps->n_asleep, memory_order_seq_cst) > 0) {
-        wake(wait, 0);
+        smith_wake(wait, 0);
         const int n_active = atomic_load_explicit(&steps->n_active, memory_order_relaxed);
         for (int i = 1; i < n_active && node_of(what) >= 0; i++) {
-            wake(wait, i);
+            smith_wake(wait, i);
         }
     }
 }
@@ -129,6 +80,18 @@ static int run(struct ggml_threadpool * threadpool, int node, int phase, int ith
     return n_nodes;
 }
 
+// Computes piece `ith` of the present step, in all nodes of its group. Returns how many nodes the first one was.
+static int run_piece(struct ggml_threadpool * threadpool, const struct smith_steps * steps, int phase, int ith, int nth) {
+    struct smith_slot * const self = smith_self;
+    self->job                      = ith;
+    self->end_job                  = 0;
+    const int n_nodes              = run(threadpool, steps->group[0], phase, ith, nth);
+    for (int i = 1; i < steps->n_group; i++) {
+        run(threadpool, steps->group[i], phase, ith, nth);
+    }
+    return n_nodes;
+}
+
 // Thread 0 asks for the graph's owner, in its own thread.
 static bool aborts(struct ggml_threadpool * threadpool, struct smith_wait * wait) {
     struct smith_steps * steps = &wait->steps;
@@ -138,21 +101,29 @@ static bool aborts(struct ggml_threadpool * threadpool, struct smith_wait * wait
     return atomic_load_explicit(&steps->abort, memory_order_relaxed);
 }
 
-// Computes what comes before the border of a node, all of it. Returns the number of nodes if that was all there is, else
-// 0. Products that follow each other and quantise the same activations do so once.
-static int prepare(struct ggml_threadpool * threadpool, struct smith_wait * wait, int node, enum smith_manner manner) {
-    struct smith_steps * steps    = &wait->steps;
-    const int            n_pieces = manner == SMITH_MATRIX ? 1 : steps->nth;
-    if (manner == SMITH_MATRIX && steps->prepared >= 0 &&
-        smith_same_preparation(ggml_threadpool_smith_node(threadpool, node),
-                               ggml_threadpool_smith_node(threadpool, steps->prepared))) {
-        return 0;
+// A step of one node.
+static void take_one(struct smith_steps * steps, int node) {
+    steps->n_group  = 1;
+    steps->group[0] = node;
+}
+
+// Whether the product at `node` was computed before its turn, in a group that is over.
+static bool went_first(const struct smith_steps * steps, int node) {
+    for (int i = 1; i < steps->n_group; i++) {
+        if (steps->group[i] == node) {
+            return true;
+        }
     }
+    return false;
+}
+
+// Computes what comes before the border of the present step's node, in so many pieces. Returns the number of nodes if
+// that was all there is, else 0.
+static int prepare(struct ggml_threadpool * threadpool, const struct smith_steps * steps, int n_pieces) {
     int n_nodes = 0;
     for (int i = 0; i < n_pieces; i++) {
-        n_nodes = run(threadpool, node, SMITH_PREPARE, i, n_pieces);
+        n_nodes = run_piece(threadpool, steps, SMITH_PREPARE, i, n_pieces);
     }
-    steps->prepared = manner == SMITH_MATRIX && smith_self->bordered ? node : -1;
     return smith_self->bordered ? 0 : n_nodes;
 }
 
@@ -165,27 +136,29 @@ static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wa
     while (node < steps->n_nodes && !aborts(threadpool, wait)) {
         if (phase == SMITH_PREPARE) {
             const enum smith_manner manner = smith_manner_of(ggml_threadpool_smith_node(threadpool, node));
-            if (manner == SMITH_SKIP) {
+            if (manner == SMITH_SKIP || went_first(steps, node)) {
                 node++;
                 continue;
-            }
-            if (manner != SMITH_MATRIX) {
-                steps->prepared = -1; // others use the work buffer for themselves
             }
             if (manner == SMITH_ALONE || nth == 1 || (manner == SMITH_GATHER && n_active == 1)) {
                 node += run(threadpool, node, SMITH_WHOLE, 0, 1);
                 continue;
             }
+            take_one(steps, node);
+            ggml_threadpool_chunk_set(threadpool, nth);
             if (manner == SMITH_GATHER) {
                 return pack(node, n_active, SMITH_WHOLE, true);
             }
             if (manner == SMITH_SHARE && n_active > 1) {
                 return pack(node, nth, SMITH_PREPARE, false);
             }
-            const int n_nodes = prepare(threadpool, wait, node, manner);
+            const int n_nodes = prepare(threadpool, steps, manner == SMITH_MATRIX ? 1 : nth);
             if (n_nodes > 0) {
                 node += n_nodes;
                 continue;
+            }
+            if (manner == SMITH_MATRIX) {
+                steps->n_group = smith_group_of(threadpool, node, steps->n_nodes, steps->group);
             }
         }
         ggml_threadpool_chunk_set(threadpool, nth);
@@ -194,7 +167,7 @@ static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wa
         }
         int n_nodes = 0;
         for (int i = 0; i < nth; i++) {
-            n_nodes = run(threadpool, node, SMITH_PRODUCE, i, nth);
+            n_nodes = run_piece(threadpool, steps, SMITH_PRODUCE, i, nth);
         }
         node += n_nodes;
         phase = SMITH_PREPARE;
@@ -208,7 +181,7 @@ static void compute_piece(struct ggml_threadpool * threadpool, struct smith_wait
     struct smith_steps * steps    = &wait->steps;
     const int            node     = node_of(what);
     const int            n_pieces = pieces_of(what);
-    const int            n_nodes  = run(threadpool, node, phase_of(what), piece, n_pieces);
+    const int            n_nodes  = run_piece(threadpool, steps, phase_of(what), piece, n_pieces);
     if (atomic_fetch_add_explicit(&steps->n_done, 1, memory_order_acq_rel) + 1 < n_pieces) {
         return;
     }
@@ -282,7 +255,7 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
                           uint64_t what) {
     struct smith_steps * steps    = &wait->steps;
     const bool           in_graph = node_of(what) >= 0;
-    const bool           active   = is_active(steps, ith);
+    const bool           active   = smith_is_active(steps, ith);
     const uint64_t       per_us   = smith_ticks_per_us();
     const uint64_t       start    = smith_ticks();
     const uint64_t       take     = TAKE_AFTER_NS * per_us / 1000;
@@ -303,11 +276,11 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
             smith_count(&smith_self->yields, 1);
         } else {
             const uint64_t asleep = smith_ticks();
-            sleep_until_woken(wait, ith, step);
+            smith_sleep(wait, ith, step);
             slept += smith_ticks() - asleep;
         }
         waited = smith_ticks() - start;
-        over   = in_graph ? active && compute_late(threadpool, wait, ith, step, what, waited > take) : must_leave(steps);
+        over   = in_graph ? active && compute_late(threadpool, wait, ith, step, what, waited > take) : smith_must_leave(steps);
     }
     smith_count(&smith_self->spins, spins);
     if (in_graph && active) {
@@ -322,7 +295,7 @@ static void wait_for_step(struct ggml_threadpool * threadpool, struct smith_wait
 static void set_active(struct smith_wait * wait, int n_active) {
     const int before = atomic_exchange_explicit(&wait->steps.n_active, n_active, memory_order_seq_cst);
     for (int i = before; i < n_active; i++) {
-        wake(wait, i);
+        smith_wake(wait, i);
     }
 }
 
@@ -332,7 +305,7 @@ bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait 
     smith_self                 = &wait->slots[0];
     steps->nth                 = nth;
     steps->n_nodes             = n_nodes;
-    steps->prepared            = -1;
+    steps->n_group             = 0;
     atomic_store_explicit(&steps->abort, false, memory_order_relaxed);
     atomic_store_explicit(&steps->idle_spin, poll > 0, memory_order_relaxed);
     set_active(wait, smith_crew_begin(wait->crew, nth, atomic_load_explicit(&wait->n_cpus, memory_order_relaxed)));
@@ -363,10 +336,10 @@ bool smith_steps_serve(struct ggml_threadpool * threadpool, struct smith_wait * 
         return false;
     }
     smith_self = &wait->slots[ith];
-    while (!must_leave(steps)) {
+    while (!smith_must_leave(steps)) {
         uint64_t       what;
         const uint64_t step = look(steps, &what);
-        if (node_of(what) >= 0 && is_active(steps, ith)) {
+        if (node_of(what) >= 0 && smith_is_active(steps, ith)) {
             compute_own(threadpool, wait, ith, step, what);
         }
         if (step_of(steps) == step) {
@@ -379,7 +352,7 @@ bool smith_steps_serve(struct ggml_threadpool * threadpool, struct smith_wait * 
 void smith_steps_call_out(struct smith_wait * wait, bool leave) {
     atomic_store_explicit(&wait->steps.leave, leave, memory_order_seq_cst);
     for (int i = 1; i < wait->n_threads; i++) {
-        wake(wait, i);
+        smith_wake(wait, i);
     }
 }
 
@@ -396,19 +369,5 @@ void smith_steps_init(struct smith_steps * steps) {
     atomic_init(&steps->idle_spin, true);
     steps->nth      = 1;
     steps->n_nodes  = 0;
-    steps->prepared = -1;
-}
-
-// -- inside an operation (border.h)
-
-int smith_prepares(void) {
-    return smith_self == NULL || smith_self->phase != SMITH_PRODUCE;
-}
-
-int smith_border(struct ggml_threadpool * threadpool) {
-    switch (smith_self == NULL ? SMITH_WHOLE : smith_self->phase) {
-        case SMITH_PREPARE: smith_self->bordered = true; return 0;
-        case SMITH_PRODUCE: return 1;
-        default:            ggml_barrier(threadpool); return 1;
-    }
+    steps->n_group  = 0;
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "group.h"
 #include "slot.h"
 
 struct ggml_threadpool;
@@ -48,7 +49,8 @@ struct smith_steps {
 
     _Alignas(SMITH_CACHE_LINE) int nth; // pieces of a step, fixed for a graph
     int  n_nodes;
-    int  prepared; // the product whose preparation the work buffer holds; -1: none
+    int  n_group;
+    int  group[SMITH_GROUP]; // the nodes of the present step
     atomic_bool idle_spin; // workers may spin before they sleep between graphs
 };
 
@@ -72,6 +74,7 @@ void smith_steps_call_out(struct smith_wait * wait, bool leave);
 // Upstream's.
 void ggml_barrier(struct ggml_threadpool * threadpool);
 void ggml_threadpool_chunk_set(struct ggml_threadpool * threadpool, int value);
+int  ggml_threadpool_chunk_add(struct ggml_threadpool * threadpool, int value);
 
 // Defined by the patch threading-step-completion; weak, so that an engine built without it loads. A node of the graph that
 // the pool computes; piece `ith` of `nth` of it, computed: returns how many nodes that was, fused ones included; whether

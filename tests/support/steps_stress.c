@@ -7,19 +7,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "threading/border.h"
 #include "threading/crew.h"
+#include "threading/group.h"
 #include "threading/nodes.h"
 #include "threading/steps.h"
 #include "threading/wait.h"
 
 #define MAX_THREADS 8
 #define N_NODES     24
-#define N_GRAPHS    30
+#define MAX_JOBS    9
+#ifndef N_GRAPHS
+#define N_GRAPHS 30
+#endif
 
 // What the pieces of a node have written: the number of the graph. Not atomic: the steps have to order it.
 struct ggml_tensor {
     enum smith_manner manner;
     bool              bordered;
+    bool              free;       // may be computed in any order: depends on nothing
+    int               activation; // what a product quantises
+    int               n_jobs;
+    int               jobs[2][MAX_JOBS]; // of two loops
     int               n_prepared; // pieces of each half
     int               n_produced;
     int               prepared[MAX_THREADS];
@@ -84,10 +93,16 @@ int                 smith_crew_begin(struct smith_crew * crew, int n_threads, in
 }
 
 enum smith_manner    smith_manner_of(const struct ggml_tensor * node) { return node->manner; }
-bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_tensor * other) { return node == other; }
+bool smith_same_preparation(const struct ggml_tensor * node, const struct ggml_tensor * other) {
+    return node->bordered && other->bordered && node->activation == other->activation;
+}
+bool smith_independent(const struct ggml_tensor * node, const struct ggml_tensor * other) {
+    return node->free || other->free;
+}
 struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * pool, int node_n) { return &pool->nodes[node_n]; }
 bool ggml_threadpool_smith_aborts(struct ggml_threadpool * pool) { return pool->abort_at > 0 && --pool->abort_at == 0; }
 void ggml_threadpool_chunk_set(struct ggml_threadpool * pool, int value) { atomic_store(&pool->current_chunk, value); }
+int  ggml_threadpool_chunk_add(struct ggml_threadpool * pool, int value) { return atomic_fetch_add(&pool->current_chunk, value); }
 
 void ggml_barrier(struct ggml_threadpool * pool) {
     const int n_threads = smith_barrier_threads(pool->nth);
@@ -116,12 +131,39 @@ static void all_done(const int * written, int n, int graph, const char * what) {
     }
 }
 
+// A loop as in the patched operations.
+static void do_jobs(struct ggml_threadpool * pool, struct ggml_tensor * node, int * jobs, int ith, int graph) {
+    for (int64_t job = smith_first_job(ith, node->n_jobs); job < node->n_jobs; job = smith_next_job(pool)) {
+        once(&jobs[job], graph);
+        lose_the_cpu();
+    }
+}
+
+// Two loops, as of llamafile's kernels for a product of two slices.
+static void do_slices(struct ggml_threadpool * pool, struct ggml_tensor * node, int ith, int nth, int graph) {
+    for (int slice = 0; slice < 2; slice++) {
+        if (!smith_in_step()) {
+            if (ith == 0) {
+                ggml_threadpool_chunk_set(pool, nth);
+            }
+            ggml_barrier(pool);
+        }
+        do_jobs(pool, node, node->jobs[slice], ith, graph);
+        if (!smith_in_step()) {
+            ggml_barrier(pool);
+        }
+    }
+}
+
 int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int node_n, int ith, int nth) {
     struct ggml_tensor * node  = &pool->nodes[node_n];
     const int            graph = pool->graph;
-    for (int i = node_n - 1; i >= 0 && pool->nodes[i].manner != SMITH_SKIP; i--) {
-        all_done(pool->nodes[i].produced, pool->nodes[i].n_produced, graph, "a node began before the one before it had ended");
-        break;
+    for (int i = node_n - 1; i >= 0; i--) {
+        if (pool->nodes[i].manner != SMITH_SKIP && !smith_independent(node, &pool->nodes[i])) {
+            all_done(pool->nodes[i].produced, pool->nodes[i].n_produced, graph,
+                     "a node began before one on which it depends had ended");
+            break;
+        }
     }
     check(node->manner != SMITH_SKIP, "a node without work was computed");
     if (smith_prepares()) {
@@ -129,7 +171,9 @@ int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int node_n, int ith
         lose_the_cpu();
         if (ith == 0) {
             node->n_prepared = nth;
-            ggml_threadpool_chunk_set(pool, nth);
+            if (node->bordered) {
+                ggml_threadpool_chunk_set(pool, nth);
+            }
         }
     }
     if (node->manner == SMITH_GATHER) {
@@ -141,7 +185,9 @@ int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int node_n, int ith
             return 1;
         }
         all_done(node->prepared, node->n_prepared, graph, "a piece passed the border before all had prepared");
-        check(atomic_fetch_add(&pool->current_chunk, 1) >= nth, "the chunks were not set");
+        do_jobs(pool, node, node->jobs[0], ith, graph);
+    } else if (node->manner == SMITH_SHARE) {
+        do_slices(pool, node, ith, nth, graph);
     }
     lose_the_cpu();
     if (ith == 0) {
@@ -237,13 +283,17 @@ static void check_graph(const struct ggml_threadpool * pool, bool complete) {
         if (node->manner == SMITH_SKIP) {
             continue;
         }
-        const bool begun = node->prepared[0] == pool->graph;
         const bool ended = node->produced[0] == pool->graph;
+        const bool begun = node->prepared[0] == pool->graph || ended;
         check(ended || !complete, "a node was left out");
-        check(may_begin || !begun, "a node was left out in the middle");
+        check(may_begin || node->free || !begun, "a node was left out in the middle");
         all_done(node->prepared, begun ? node->n_prepared : 0, pool->graph, "a piece was left out");
         all_done(node->produced, ended ? node->n_produced : 0, pool->graph, "a piece was left out after its border");
-        may_begin = ended;
+        if (ended && node->manner != SMITH_GATHER && (node->bordered || node->manner == SMITH_SHARE)) {
+            all_done(node->jobs[0], node->n_jobs, pool->graph, "a job was left out");
+            all_done(node->jobs[1], node->bordered ? 0 : node->n_jobs, pool->graph, "a job of the second loop was left out");
+        }
+        may_begin = may_begin && ended;
     }
     const struct smith_steps * steps = &pool->wait.steps;
     check(atomic_load(&steps->n_done) == 0, "pieces are still counted as done");
@@ -254,6 +304,10 @@ static void make_nodes(struct ggml_threadpool * pool) {
     for (int i = 0; i < N_NODES; i++) {
         pool->nodes[i].manner   = (enum smith_manner) draw(SMITH_GATHER + 1);
         pool->nodes[i].bordered = draw(2) || pool->nodes[i].manner == SMITH_READY;
+        pool->nodes[i].free       = pool->nodes[i].manner == SMITH_MATRIX && draw(4) > 0;
+        pool->nodes[i].activation = (int) draw(2);
+        pool->nodes[i].n_jobs     = 1 + (int) draw(MAX_JOBS);
+        pool->nodes[i].n_prepared = 0; // none is needed, where another product's is used
     }
 }
 

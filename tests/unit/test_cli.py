@@ -41,7 +41,14 @@ DIAGNOSIS = Diagnosis(
     requested={"LLAMASMITH_TOOLS": "ON"},
     engines=(
         EngineState(
-            "patched", "/a/long/path/" + "x" * 70 + "/libggml-cpu.so", ("AVX2", "FMA"), loadable=True, error=""
+            "patched",
+            "/a/long/path/" + "x" * 70 + "/libggml-cpu.so",
+            ("AVX2", "FMA"),
+            loadable=True,
+            error="",
+            variant="haswell",
+            variants=("x64", "haswell"),
+            variant_reason="the best that runs here; none is better",
         ),
         EngineState("upstream", "/b.so", (), loadable=False, error="it ended with SIGILL"),
     ),
@@ -82,6 +89,7 @@ def test_doctor_fits_80_columns_and_says_what_to_do() -> None:
     for words in (
         "a" * 40,
         "patched: loads, runs by default",
+        "variant haswell, of 2: the best that runs here; none is better",
         "upstream: does not load",
         "backend openblas: loads, from llamasmith-openblas 1.2.3",
         "OpenBLAS 0.3.34.481.3",
@@ -106,6 +114,9 @@ def test_doctor_json_is_one_object() -> None:
         "features": [],
         "loadable": False,
         "error": "it ended with SIGILL",
+        "variant": "",
+        "variants": [],
+        "variant_reason": "",
     }
     assert found["threads"]["budget"] == 1
     assert [(one["name"], one["loadable"]) for one in found["backend_states"]] == [("openblas", True), ("cuda", False)]

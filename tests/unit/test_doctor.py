@@ -87,7 +87,7 @@ def test_the_shape_that_others_rely_on(monkeypatch: pytest.MonkeyPatch, machine:
     [
         ({"LLAMASMITH_ENGINE": "fast"}, {}, "LLAMASMITH_ENGINE is 'fast'", "patched, upstream"),
         ({"LLAMASMITH_WAIT": "nap"}, {}, "LLAMASMITH_WAIT is 'nap'", "spin, yield, park"),
-        ({}, {"cpu_flags": ("avx2", "avx512f")}, "a CPU with avx512f", "LLAMASMITH_CPU=baseline"),
+        ({}, {"cpu_flags": ("avx2", "avx512f")}, "a CPU with avx512f", "LLAMASMITH_CPU=dispatch"),
         ({}, {"engines": ()}, "without any engine", "pip install"),
         (
             {},
@@ -123,6 +123,21 @@ def test_an_engine_that_does_not_load(monkeypatch: pytest.MonkeyPatch, machine: 
     (problem,) = found.problems
     assert problem.what == "The engine upstream cannot be loaded: it ended with SIGILL"
     assert [state.loadable for state in found.engines] == [True, False]
+
+
+def test_a_variant_is_passed_on_with_its_reason(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    def tried(name: str, environment: Mapping[str, str]) -> Trial:
+        if "LLAMASMITH_CPU_VARIANT" in environment:
+            return Trial(error="EngineError: LLAMASMITH_CPU_VARIANT is 'zen4', which this machine cannot run")
+        return Trial("/x/libggml-cpu-sse42.so", variant="sse42", variants=("x64", "sse42"), variant_reason="the best")
+
+    monkeypatch.setattr(doctor, "build_info", lambda: replace(INFO, cpu="dispatch", engines=("patched",), cpu_flags=()))
+    monkeypatch.setattr(doctor, "package_root", lambda: machine)
+    (state,) = examine(environment={}, trial=tried, root=machine).engines
+    assert (state.variant, state.variants, state.variant_reason) == ("sse42", ("x64", "sse42"), "the best")
+    (problem,) = examine(environment={"LLAMASMITH_CPU_VARIANT": "zen4"}, trial=tried, root=machine).problems
+    assert "which this machine cannot run" in problem.what
+    assert "unset LLAMASMITH_CPU_VARIANT" in problem.mend
 
 
 def test_notes_are_no_problems(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:

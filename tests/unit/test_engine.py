@@ -22,7 +22,10 @@ print(engine.name, *result.tokens)
 
 def test_all_engines_were_built() -> None:
     engines = llamasmith.engines()
-    assert [engine.name for engine in engines] == ["patched", "upstream", "upstream-openmp"]
+    by_default = ["patched", "upstream", "upstream-openmp"]
+    assert [engine.name for engine in engines] == (
+        ["patched"] if llamasmith.build_info().cpu == "dispatch" else by_default
+    )
     for engine in engines:
         assert engine.path.is_file()
 
@@ -53,6 +56,13 @@ assert "libggml-cpu" not in maps
 """
     result = run_python(code)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_variant_that_is_not_there_is_refused(run_python: Any) -> None:
+    """Of a single module, as of a build for all CPUs."""
+    result = run_python("import llamasmith; llamasmith.load_engine()", LLAMASMITH_CPU_VARIANT="z80")
+    assert result.returncode == 1
+    assert "InvalidOption: LLAMASMITH_CPU_VARIANT is 'z80'" in result.stderr
 
 
 def test_default_engine_and_environment(run_python: Any) -> None:

@@ -95,14 +95,16 @@ def test_nothing_asked_for() -> None:
         ("LLAMA_FATAL_WARNINGS=ON", "llamasmith decides how libllama is built"),
         ("LLAMASMITH_ENGINES=patchd", r"names 'patchd', which does not exist\. Did you mean patched"),
         ("LLAMASMITH_ENGINES=;", r"is empty\. Allowed: patched, upstream, upstream-openmp"),
+        ("LLAMASMITH_CPU=dispatc", "Did you mean dispatch"),
+        ("LLAMASMITH_CPU_VARIANTS=haswell", "LLAMASMITH_CPU_VARIANTS has no effect without LLAMASMITH_CPU=dispatch"),
+        ("GGML_CPU_ALL_VARIANTS=ON", "set LLAMASMITH_CPU=dispatch"),
         ("LLAMASMITH_BACKENDS=cpu;blas", r"names 'blas', .* Did you mean openblas\? Allowed: cpu, openblas, cuda, rpc"),
         ("LLAMASMITH_BACKENDS=cpu;OpenBLAS", "Did you mean openblas"),
         ("LLAMASMITH_BACKENDS=;", r"LLAMASMITH_BACKENDS is empty\. Allowed: cpu"),
         ("LLAMASMITH_OPENBLAS=mkl", r"LLAMASMITH_OPENBLAS is 'mkl'\. Allowed: auto, wheel, system"),
         ("LLAMASMITH_OPENBLAS=wheel", "no effect without the backend openblas"),
-        ("LLAMASMITH_CPU=dispatch", r"not built by this version\. Allowed: native, baseline"),
         ("LLAMASMITH_CPU=nativ", "Did you mean native"),
-        ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: native or baseline"),
+        ("LLAMASMITH_CPU=native;baseline", r"more than one\. Allowed: one of native, baseline, dispatch"),
         ("LLAMASMITH_TOOLS=llama-bench", r"LLAMASMITH_TOOLS is 'llama-bench'\. Allowed: ON, OFF"),
         ("LLAMASMITH_UPSTREAM_TESTS=barrier", r"LLAMASMITH_UPSTREAM_TESTS is 'barrier'\. Allowed: ON, OFF"),
     ],
@@ -178,10 +180,30 @@ def test_what_is_so_anyway_may_be_said(word: str) -> None:
 
 
 def test_other_options_reach_the_engines() -> None:
-    choice = choose("GGML_LLAMAFILE=OFF", "GGML_AVX2=ON", "LLAMASMITH_CPU=baseline")
-    assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON"]
-    assert choice.requested == {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON"}
-    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2"]
+    choice = choose("GGML_LLAMAFILE=OFF", "GGML_AVX2=ON", "GGML_FMA=1", "LLAMASMITH_CPU=baseline")
+    assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON", "-DGGML_FMA:STRING=1"]
+    requested = {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON", "GGML_FMA": "1"}
+    assert choice.requested == requested
+    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2", "-mfma"]
+
+
+@pytest.mark.parametrize("words", ["GGML_AVX2=ON", "GGML_AVX512=on GGML_F16C=ON", "GGML_AVX2=1 GGML_FMA=OFF"])
+def test_what_would_fail_deep_in_the_compiler_is_refused_before(words: str) -> None:
+    first = words.split("=")[0]
+    with pytest.raises(BuildError, match=f"{first}=ON without GGML_FMA=ON does not compile: .* Add GGML_FMA=ON"):
+        choose("LLAMASMITH_CPU=baseline", *words.split())
+    choose("LLAMASMITH_CPU=baseline", "GGML_AVX=ON", "GGML_F16C=ON")  # a CPU like that has no FMA
+    choose("LLAMASMITH_CPU=baseline", "GGML_AVX2=OFF")
+
+
+def test_dispatch_builds_what_was_asked_for_and_nothing_else() -> None:
+    assert choose("LLAMASMITH_CPU=dispatch").engines == ["patched"]
+    assert choose("LLAMASMITH_CPU=dispatch", "LLAMASMITH_ENGINES=patched;upstream").engines == ["patched", "upstream"]
+    assert options.isa_flags(choose("LLAMASMITH_CPU=dispatch")) == []
+    with pytest.raises(BuildError, match="GGML_AVX2=ON has no effect here: LLAMASMITH_CPU=dispatch builds a variant"):
+        choose("LLAMASMITH_CPU=dispatch", "GGML_AVX2=ON")
+    with pytest.raises(BuildError, match="GGML_CPU_ARM_ARCH=armv9-a names one CPU"):
+        options.check_upstream_option("GGML_CPU_ARM_ARCH", "armv9-a", "dispatch")
 
 
 def test_our_series_with_openmp_is_built_on_request_only() -> None:

@@ -16,11 +16,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STRESS = ROOT / "tests" / "support" / "steps_stress.c"
+STEPS = ("border.c", "clock.c", "group.c", "names.c", "park.c", "sleep.c", "wait.c")  # with steps.c
 THREADING = ROOT / "src" / "threading"
 GGML = ROOT / "vendor" / "llama.cpp" / "ggml" / "include"
 # The language of the engine: C11, and the names that upstream's build asks the C library for.
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-D_XOPEN_SOURCE=600", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src'}"]
-WITHOUT_EXCHANGE = "if (seen >= step) { return false; } sched_yield(); atomic_store(claimed, step); return true;"
 WAYS = [pytest.param([], id="normal"), pytest.param(["-DSMITH_PARK_PORTABLE"], id="portable")]
 
 pytestmark = [
@@ -125,9 +125,11 @@ static void use(int nothing, ...) { (void) nothing; }
 #define NEVER(...) { use(0, __VA_ARGS__); abort(); }
 enum smith_manner    smith_manner_of(const struct ggml_tensor * node) NEVER(node)
 bool smith_same_preparation(const struct ggml_tensor * a, const struct ggml_tensor * b) NEVER(a, b)
+bool smith_independent(const struct ggml_tensor * a, const struct ggml_tensor * b) NEVER(a, b)
 struct ggml_tensor * ggml_threadpool_smith_node(struct ggml_threadpool * pool, int n) NEVER(pool, n)
 bool                 ggml_threadpool_smith_aborts(struct ggml_threadpool * pool) NEVER(pool)
 void                 ggml_threadpool_chunk_set(struct ggml_threadpool * pool, int value) NEVER(pool, value)
+int                  ggml_threadpool_chunk_add(struct ggml_threadpool * pool, int value) NEVER(pool, value)
 void                 ggml_barrier(struct ggml_threadpool * pool) NEVER(pool)
 int ggml_threadpool_smith_run(struct ggml_threadpool * pool, int n, int ith, int nth) NEVER(pool, n, ith, nth)
 
@@ -175,8 +177,8 @@ int main(void) {
 """
 
 
-def compiled(words: list[object]) -> None:
-    done = subprocess.run(["cc", *map(str, words)], capture_output=True, text=True, check=False)
+def compiled(words: list[object], compiler: str = "cc") -> None:
+    done = subprocess.run([compiler, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -195,9 +197,10 @@ def test_the_portable_way_is_iso_c(tmp_path: Path) -> None:
     assert b"syscall" not in symbols
 
 
-def sound(program: Path, environment: dict[str, str] | None = None) -> None:
+def sound(program: Path, environment: dict[str, str] | None = None, emulator: str | None = None) -> None:
     env = {**os.environ, **(environment or {})}
-    done = subprocess.run([program], capture_output=True, text=True, env=env, timeout=120, check=False)
+    command = [program] if emulator is None else [emulator, program]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "sound\n")
 
 
@@ -205,7 +208,7 @@ def sound(program: Path, environment: dict[str, str] | None = None) -> None:
 def test_threads_sleep_and_are_woken(way: list[str], tmp_path: Path) -> None:
     program, main = tmp_path / "park", tmp_path / "main.c"
     main.write_text(PROGRAM, encoding="utf-8")
-    sources = [THREADING / name for name in ("clock.c", "crew.c", "names.c", "park.c", "steps.c", "wait.c")]
+    sources = [THREADING / name for name in (*STEPS, "crew.c", "steps.c")]
     compiled([*FLAGS, *way, "-O2", "-pthread", main, *sources, "-o", program])
     sound(program, {"LLAMASMITH_WAIT": "park"})
 
@@ -213,18 +216,42 @@ def test_threads_sleep_and_are_woken(way: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_steps_compute_each_piece_once_and_in_order(way: list[str], tmp_path: Path) -> None:
     program = tmp_path / "steps"
-    sources = [THREADING / name for name in ("clock.c", "names.c", "park.c", "steps.c", "wait.c")]
+    sources = [THREADING / name for name in (*STEPS, "steps.c")]
     compiled([*FLAGS, *way, "-O2", "-pthread", STRESS, *sources, "-o", program])
     sound(program)
 
 
-def test_the_stress_finds_a_piece_that_two_threads_claim(tmp_path: Path) -> None:
-    program, steps = tmp_path / "steps", tmp_path / "steps.c"
-    right = (THREADING / "steps.c").read_text(encoding="utf-8")
-    wrong, n = re.subn(r"return seen < step && atomic_compare_exchange_strong.*?;", WITHOUT_EXCHANGE, right, flags=re.S)
+@pytest.mark.parametrize(("machine", "debian"), [("aarch64", "arm64"), ("riscv64", "riscv64")])
+def test_steps_compute_on_other_architectures(machine: str, debian: str, tmp_path: Path) -> None:
+    compiler, emulator, program = f"{machine}-linux-gnu-gcc", f"qemu-{machine}", tmp_path / "steps"
+    if shutil.which(compiler) is None or shutil.which(emulator) is None:
+        packages = f"gcc-{machine}-linux-gnu libc6-dev-{debian}-cross qemu-user"
+        pytest.skip(f"needs {compiler} and {emulator}; on Debian: apt-get install {packages}")
+    sources = [THREADING / name for name in (*STEPS, "steps.c")]
+    compiled([*FLAGS, "-O2", "-static", "-DN_GRAPHS=5", "-pthread", STRESS, *sources, "-o", program], compiler)
+    sound(program, emulator=emulator)
+
+
+WRONG = {
+    "a piece that two threads claim": (
+        "steps.c",
+        r"return seen < step && atomic_compare_exchange_strong.*?;",
+        "if (seen >= step) { return false; } sched_yield(); atomic_store(claimed, step); return true;",
+    ),
+    "a job forgotten between loops": ("border.c", r"return smith_self->job - smith_self->first_job;", "return ith;"),
+    "a product before what it depends on": ("group.c", r"&& may_go_first\(threadpool, node, i\)", ""),
+    "a product computed twice": ("steps.c", r" \|\| went_first\(steps, node\)", ""),
+}
+
+
+@pytest.mark.parametrize(("file", "right", "wrong"), WRONG.values(), ids=WRONG)
+def test_the_stress_finds(file: str, right: str, wrong: str, tmp_path: Path) -> None:
+    program, changed = tmp_path / "steps", tmp_path / file
+    text, n = re.subn(right, wrong, (THREADING / file).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert n == 1
-    steps.write_text(wrong, encoding="utf-8")
-    sources = [steps, *(THREADING / name for name in ("clock.c", "names.c", "park.c", "wait.c"))]
-    compiled([*FLAGS, f"-I{THREADING}", "-O2", "-pthread", STRESS, *sources, "-o", program])
+    changed.write_text(text, encoding="utf-8")
+    sources = [changed, *(THREADING / name for name in ("steps.c", *STEPS) if name != file)]
+    flags = [*FLAGS, "-Wno-unused-function", "-Wno-unused-parameter", f"-I{THREADING}"]
+    compiled([*flags, "-O2", "-pthread", STRESS, *sources, "-o", program])
     done = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stdout

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _DIGEST_CHARACTERS = 12
+_BUILT_FOR = {
+    "native": "the CPU it was built on (native)",
+    "baseline": "any CPU (baseline)",
+    "dispatch": "any CPU, in variants of which the best that runs is loaded (dispatch)",
+}
 
 
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -62,9 +67,8 @@ def _facts(found: Diagnosis) -> Table:
         "llamasmith": found.version or "unknown",
         "llama.cpp": found.pin,
         "patches": _patches(found),
-        "built for": {"native": "the CPU it was built on (native)", "baseline": "any CPU (baseline)"}.get(
-            found.cpu, ""
-        ),
+        "built for": _BUILT_FOR.get(found.cpu, ""),
+        "compiled by": _compiler(found),
         "asked for": asked or ("the defaults" if found.pin else ""),
         "backends": ", ".join(found.backends),
         "tools": ", ".join(found.tools),
@@ -84,11 +88,19 @@ def _patches(found: Diagnosis) -> str:
     return f"{names} (series {found.series_digest[:_DIGEST_CHARACTERS]})"
 
 
+def _compiler(found: Diagnosis) -> str:
+    compiler = found.build.get("compiler", {})
+    return " ".join(word for word in (compiler.get("name"), compiler.get("engine_flags")) if word)
+
+
 def _engine(state: EngineState, found: Diagnosis) -> Iterator[RenderableType]:
     yield Text()
     mark = Text("loads", "green") if state.loadable else Text("does not load", "bold red")
     active = ", runs by default" if state.name == found.active else ""
     yield Text.assemble("engine ", (state.name, "bold"), ": ", mark, active)
+    if state.loadable and state.variant:
+        line = f"variant {state.variant}, of {len(state.variants)}: {state.variant_reason}"
+        yield Padding(Text(line), (0, 0, 0, 2))
     yield Padding(Text(" ".join(state.features) if state.loadable else state.error), (0, 0, 0, 2))
 
 
