@@ -132,6 +132,16 @@ def strided(blas: int) -> list[dict[str, Any]]:
     return answers
 
 
+def ours(path: str) -> list[dict[str, Any]]:
+    """Whether our code computes a product, so that upstream's, which is called where it does not, is not needed."""
+    mul_mat_of_ours = function(ctypes.CDLL(path), "_Z18smith_blas_mul_matP11ggml_tensori", c_bool, c_void_p, c_int)
+    ctx = context()
+    op = mul_mat(ctx, new(ctx, TYPES["f16"], 256, 97, 1, 1), new(ctx, 0, 256, 33, 1, 1))
+    answer = mul_mat_of_ours(op, 2)
+    free(ctx)
+    return [{"ours": answer}]
+
+
 def main() -> None:
     given = json.loads(sys.argv[1])
     llamasmith.load_engine(given["engine"])
@@ -151,6 +161,8 @@ def main() -> None:
 
     if given["what"] == "strided":
         answers = strided(dev_init(dev_get(module, 0), None))
+    elif given["what"] == "ours":
+        answers = ours(given["module"])
     else:
         callers = [threading.Thread(target=call, args=(seed,)) for seed in range(given.get("callers", 1))]
         for caller in callers:

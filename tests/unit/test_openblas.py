@@ -68,6 +68,11 @@ def test_products_are_right(shape: str) -> None:
     within(ask("products", types=[*FLOAT, *QUANTS], shapes=[SHAPES[shape]], threads=2))
 
 
+@pytest.mark.parametrize("engine", ["patched", "upstream"])
+def test_the_engines_threads_compute(engine: str) -> None:
+    assert ask("ours", engine=engine)["products"] == [{"ours": True}]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_any_number_of_threads(threads: int) -> None:
     within(ask("products", types=["f32", "f16"], shapes=[SHAPES["several panels"]], threads=threads))
