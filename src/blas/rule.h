@@ -1,4 +1,4 @@
-// Which products the BLAS backend takes: those where it was measured to be faster than the CPU engine.
+// Which products the BLAS backend takes: those that were measured to be faster there, and those that a user names.
 #pragma once
 
 #include <cstdint>
