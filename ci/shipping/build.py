@@ -135,8 +135,8 @@ def make_wheel(
     settings = [f"-C{word}" for word in row.settings()]
     command = [python, "-m", "pip", "wheel", "-v", "--no-deps", "--disable-pip-version-check", source / row.folder]
     command += ["-w", out, f"-Cbuild-dir={work / 'build'}", *settings]
-    # ccache, if it is there, sees the same relative paths each time; the compiler sees the real ones.
-    speed = {"CCACHE_BASEDIR": str(work), "CCACHE_NOHASHDIR": "1"} if cache else {"CCACHE_DISABLE": "1"}
+    # A base folder would make ccache give the compiler relative paths, which -ffile-prefix-map does not map.
+    speed = {"CCACHE_BASEDIR": ""} if cache else {"CCACHE_DISABLE": "1"}
     run(command, log, cwd=work, env={**environment(), **speed}, say=say)
     (wheel,) = out.glob("*.whl")
     return wheel
