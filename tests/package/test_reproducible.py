@@ -1,4 +1,4 @@
-"""The same inputs give the same bytes, in whatever folder. For the wheel that takes a second build: .ci/run does it."""
+"""The same inputs give the same bytes, in whatever folder. For the wheel: ci/wheels.py --twice."""
 
 from __future__ import annotations
 
