@@ -20,6 +20,11 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 _MACHINES = {3: "x86 (32 bit)", 40: "ARM (32 bit)", 62: "x86-64", 183: "aarch64", 243: "RISC-V"}
 
 
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER.size)
+
+
 def _machine(head: bytes) -> int:
     return int.from_bytes(head[18:20], "little")
 
@@ -41,7 +46,7 @@ def elf_problem(path: Path, like: Path | None = None) -> str:
             fields = _HEADER.unpack(head)
             if head[4] != _CLASS_64 or head[5] != 1:
                 return "is a library for another kind of machine (not 64 bit, little endian)"
-            mine = _machine((like or Path(sys.executable)).open("rb").read(20))
+            mine = _machine(_start(like or Path(sys.executable)))
             if _machine(head) != mine:
                 its = _MACHINES.get(_machine(head), f"machine {_machine(head)}")
                 return f"is a library for {its}, not for {_MACHINES.get(mine, f'machine {mine}')}"

@@ -103,6 +103,7 @@ int smith_rpc_dial(int fd, const sockaddr * address, size_t size) {
 
 void smith_rpc_greeted(void) {
     greeting_fd = -1;
+    reason      = "it greets, and then ends the connection";  // unless all goes well
 }
 
 void smith_rpc_not_greeted(const uint8_t * answered) {
@@ -150,6 +151,9 @@ void smith_rpc_watch(int fd) {
 void smith_rpc_stand_in(int cmd, void * output, size_t size) {
     // Upstream's enum rpc_cmd: numbers of the wire, which only a new version of the protocol may change.
     enum { GET_ALIGNMENT = 1, GET_MAX_SIZE = 2, BUFFER_GET_BASE = 3 };
+    if (output == nullptr) {
+        return;
+    }
     std::memset(output, 0, size);  // a buffer of number 0 is one that could not be had
     const uint64_t value = cmd == GET_ALIGNMENT   ? 128 :  // it divides by this
                            cmd == GET_MAX_SIZE    ? UINT64_MAX :

@@ -13,10 +13,11 @@ static void * smith_rpc_connect(const char * endpoint, uint32_t * n_devices, cha
     // A connection of before may have ended without anybody having noticed: a second try makes a new one.
     for (int attempt = 0; attempt < 2; attempt++) {
         const smith_connection dispatcher = get_dispatcher(endpoint, /*renew=*/true);
-        rpc_msg_device_count_rsp response = {};
-        if (!dispatcher->lost) {
-            dispatcher->send(RPC_CMD_DEVICE_COUNT, nullptr, 0, &response, sizeof(response));
+        if (dispatcher->lost) {
+            break;
         }
+        rpc_msg_device_count_rsp response = {};
+        dispatcher->send(RPC_CMD_DEVICE_COUNT, nullptr, 0, &response, sizeof(response));
         if (!dispatcher->lost) {
             *n_devices = response.device_count;
             return new smith_connection(dispatcher);

@@ -154,6 +154,6 @@ def test_a_machine_that_vanishes_without_a_word(tiny_path: Path) -> None:
             stream.finish()
         assert time.monotonic() - start < 120, "the system's own patience: 15 minutes"
         session.close()
-        with pytest.raises(RpcError, match=r"No RPC server answers at .*: (no answer|Network is unreach|No route)"):
+        with pytest.raises(RpcError, match="No RPC server answers at"):
             Model(tiny_path, rpc=[server.endpoint])
         model.close()
