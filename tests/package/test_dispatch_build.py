@@ -69,6 +69,7 @@ def test_each_variant_is_compiled_with_its_flags_and_the_check_with_none(
         "ENGINE_THREADING_DIR": str(ROOT / "src" / "threading"),
         "ENGINE_CPU_FLAGS": "-falign-functions=64",
         "ENGINE_VARIANTS": ",".join(names),
+        "GGML_OPENMP": "OFF",
     }
     build = tmp_path / "build"
     done = configure(ROOT / "cmake" / "engine", build, *(f"{name}={value}" for name, value in definitions.items()))
