@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .engine import Engine, engines, load_engine, loaded_engine
     from .model import Model
     from .pool import ThreadPool
+    from .quantize import quantize
     from .session import Generation, Session, Timings
     from .threads import Budget, thread_budget
 
@@ -28,6 +29,7 @@ _HOME = {
     "load_engine": "engine",
     "loaded_engine": "engine",
     "Model": "model",
+    "quantize": "quantize",
     "Generation": "session",
     "Session": "session",
     "ThreadPool": "pool",
@@ -46,6 +48,7 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "load_engine",
     "loaded_engine",
     "Model",
+    "quantize",
     "Generation",
     "Session",
     "ThreadPool",
