@@ -174,7 +174,7 @@ void skip_value(Reader & in, uint32_t type, const std::string & key) {
 }
 
 // Returns the alignment of tensor data.
-uint32_t read_metadata(Reader & in, uint64_t n_keys) {
+uint32_t read_metadata(Reader & in, uint64_t n_keys, bool model) {
     uint32_t                        alignment = default_alignment;
     bool                            has_architecture = false;
     std::unordered_set<std::string> seen;
@@ -197,7 +197,7 @@ uint32_t read_metadata(Reader & in, uint64_t n_keys) {
         has_architecture = has_architecture || (key == "general.architecture" && type == STRING);
         skip_value(in, type, key);
     }
-    if (!has_architecture) {
+    if (model && !has_architecture) {
         in.invalid("does not name its architecture ('general.architecture'): it is not a model.");
     }
     return alignment;
@@ -226,10 +226,10 @@ uint64_t tensor_bytes(Reader & in, const std::string & name, uint32_t type, cons
 
 }  // namespace
 
-void check_gguf(const std::string & path) {
+void check_gguf(const std::string & path, bool model) {
     Reader         in(path);
     const Header   header    = read_header(in);
-    const uint32_t alignment = read_metadata(in, header.n_keys);
+    const uint32_t alignment = read_metadata(in, header.n_keys, model);
 
     uint64_t                        data_end = 0;  // relative to the start of the data
     std::string                     last;

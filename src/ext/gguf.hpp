@@ -6,7 +6,7 @@
 namespace smith {
 
 // Throws ModelNotFound or InvalidModel, with the reason and what to do; returns if the file's structure is sound:
-// magic, version, counts, lengths, types, and every tensor inside the file.
-void check_gguf(const std::string & path);
+// magic, version, counts, lengths, types, and every tensor inside the file; and if it is to be a model, its architecture.
+void check_gguf(const std::string & path, bool model = true);
 
 }  // namespace smith

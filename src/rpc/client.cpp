@@ -103,6 +103,7 @@ int smith_rpc_dial(int fd, const sockaddr * address, size_t size) {
 
 void smith_rpc_greeted(void) {
     greeting_fd = -1;
+    reason      = "it greets, and then ends the connection";  // unless all goes well
 }
 
 void smith_rpc_not_greeted(const uint8_t * answered) {

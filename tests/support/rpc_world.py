@@ -142,9 +142,17 @@ def listener(answer: Callable[[socket.socket], Any]) -> Iterator[str]:
 
 def greet(connection: socket.socket, *version: int) -> None:
     """Answers a greeting as a server of that version does."""
-    connection.recv(1 + 8 + CAPS, socket.MSG_WAITALL)
+    rest = 1 + 8 + CAPS
+    while rest > 0:
+        rest -= len(connection.recv(rest))
     answer = bytes(version) + bytes(1 + CAPS)
     connection.sendall(struct.pack("<Q", len(answer)) + answer)
+
+
+def listen(connection: socket.socket) -> None:
+    """Says nothing, until the other side has had enough."""
+    while connection.recv(64):
+        pass
 
 
 def speak_http(connection: socket.socket) -> None:
