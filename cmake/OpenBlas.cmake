@@ -1,6 +1,5 @@
 # Finds OpenBLAS for the backend openblas, or stops and says what to install: a wheel of the package index that lies in
 # the build's Python, or the system's. Tells Backends.cmake what it wants to know of every backend.
-include(CheckCSourceCompiles)
 
 set(openblas_PACKAGE llamasmith_openblas)
 set(found "")
@@ -47,24 +46,28 @@ if(NOT found)
         "but OpenBLAS is not there. ${how}")
 endif()
 
-unset(LLAMASMITH_OPENBLAS_WORKS CACHE)
-block()
-    set(CMAKE_REQUIRED_INCLUDES "${include}")
-    set(CMAKE_REQUIRED_LIBRARIES "${library}")
-    list(TRANSFORM names PREPEND "-D" OUTPUT_VARIABLE CMAKE_REQUIRED_DEFINITIONS)
-    set(CMAKE_REQUIRED_QUIET ON)
-    check_c_source_compiles("
-        #include <cblas.h>
-        int main(void) {
-            float x = 1;
-            openblas_set_num_threads(1);
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, 1, 1, 1, 1, &x, 1, &x, 1, 0, &x, 1);
-            return 0;
-        }" LLAMASMITH_OPENBLAS_WORKS)
-endblock()
-if(NOT LLAMASMITH_OPENBLAS_WORKS)
+list(TRANSFORM names PREPEND "-D" OUTPUT_VARIABLE definitions)
+set(probe "
+    #include <cblas.h>
+    int main(void) {
+        float x = 1;
+        openblas_set_num_threads(1);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, 1, 1, 1, 1, &x, 1, &x, 1, 0, &x, 1);
+        return 0;
+    }
+")
+try_compile(works
+    SOURCE_FROM_VAR probe.c probe
+    COMPILE_DEFINITIONS ${definitions}
+    LINK_LIBRARIES "${library}"
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${include}"
+    OUTPUT_VARIABLE output
+    NO_CACHE)
+if(NOT works)
+    string(REGEX MATCHALL "[^\n]*(error|undefined|not found)[^\n]*" reasons "${output}")
+    list(JOIN reasons "\n  " reasons)
     message(FATAL_ERROR "llamasmith: what was found for the backend openblas cannot be compiled and linked with: header "
-        "${include}/cblas.h, library ${library}. It may be another BLAS, or of another architecture. ${how}")
+        "${include}/cblas.h, library ${library}. It may be another BLAS, or of another architecture. ${how}\n  ${reasons}")
 endif()
 
 set(openblas_ARGS

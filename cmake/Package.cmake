@@ -14,11 +14,39 @@ foreach(backend IN LISTS LLAMASMITH_BACKENDS_BUILT)
     install(PROGRAMS "${built}/libggml-${kind_of_${backend}}.so" DESTINATION ${destination} COMPONENT ${component})
     install(FILES "${built}/backend.json" DESTINATION ${destination} COMPONENT ${component})
 endforeach()
+# The record of this build, read by llamasmith.build_info(), and the same facts as a bill of materials (CycloneDX).
+llamasmith_python(
+    COMMAND cmake/record.py
+        --patchset "${PROJECT_BINARY_DIR}/patchset.json"
+        --options "${PROJECT_BINARY_DIR}/options.json"
+        --ggml "${LLAMASMITH_PATCHED}/ggml"
+        --backends "${PROJECT_BINARY_DIR}/backends"
+        --compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
+        --build-type "${CMAKE_BUILD_TYPE}"
+        "--flags=${LLAMASMITH_GIVEN_C_FLAGS} ${CMAKE_C_FLAGS_RELEASE}"
+        "--tools=${LLAMASMITH_TOOL_TARGETS}"
+        --out "${PROJECT_BINARY_DIR}/build.json"
+    FAILS_WITH "the build cannot be recorded")
+llamasmith_python(
+    COMMAND cmake/sbom.py
+        --record "${PROJECT_BINARY_DIR}/build.json"
+        --name "${SKBUILD_PROJECT_NAME}"
+        --version "${SKBUILD_PROJECT_VERSION_FULL}"
+        --pybind11 "${pybind11_VERSION}"
+        --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
+    FAILS_WITH "the bill of materials cannot be written")
+if(LLAMASMITH_CORE)
+    set(component llamasmith)
+endif() # else that of the one backend, set above
+# Where PEP 770 wants it; nowhere without our build backend, which says why (cmake/pep517).
+if(SKBUILD_METADATA_DIR AND DEFINED ENV{LLAMASMITH_BUILD_BACKEND})
+    install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
+        RENAME "${SKBUILD_PROJECT_NAME}.cdx.json" COMPONENT ${component})
+endif()
 if(NOT LLAMASMITH_CORE)
     return()
 endif()
 
-set(component llamasmith)
 set(package llamasmith)
 
 foreach(target IN LISTS LLAMASMITH_LIBRARIES)
@@ -51,32 +79,4 @@ install(DIRECTORY "${PROJECT_BINARY_DIR}/licences/" DESTINATION ${package}/licen
 if(LLAMASMITH_TOOLS)
     install(DIRECTORY "${LLAMASMITH_VENDOR}/licenses/" DESTINATION ${package}/licenses COMPONENT ${component})
 endif()
-
-# The record of this build, read by llamasmith.build_info().
-llamasmith_python(
-    COMMAND cmake/record.py
-        --patchset "${PROJECT_BINARY_DIR}/patchset.json"
-        --options "${PROJECT_BINARY_DIR}/options.json"
-        --ggml "${LLAMASMITH_PATCHED}/ggml"
-        --backends "${PROJECT_BINARY_DIR}/backends"
-        --compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
-        --build-type "${CMAKE_BUILD_TYPE}"
-        "--flags=${LLAMASMITH_GIVEN_C_FLAGS} ${CMAKE_C_FLAGS_RELEASE}"
-        "--tools=${LLAMASMITH_TOOL_TARGETS}"
-        --out "${PROJECT_BINARY_DIR}/build.json"
-    FAILS_WITH "the build cannot be recorded")
 install(FILES "${PROJECT_BINARY_DIR}/build.json" DESTINATION ${package} COMPONENT ${component})
-
-# The same facts as a bill of materials (CycloneDX), where PEP 770 wants it; without scikit-build-core, nowhere.
-llamasmith_python(
-    COMMAND cmake/sbom.py
-        --record "${PROJECT_BINARY_DIR}/build.json"
-        --name "${SKBUILD_PROJECT_NAME}"
-        --version "${SKBUILD_PROJECT_VERSION_FULL}"
-        --pybind11 "${pybind11_VERSION}"
-        --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
-    FAILS_WITH "the bill of materials cannot be written")
-if(SKBUILD_METADATA_DIR)
-    install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
-        RENAME "${SKBUILD_PROJECT_NAME}.cdx.json" COMPONENT ${component})
-endif()

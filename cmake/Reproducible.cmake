@@ -3,9 +3,6 @@
 # apart, for the record of the build.
 set(LLAMASMITH_GIVEN_C_FLAGS "${CMAKE_C_FLAGS}")
 set(maps "-ffile-prefix-map=${PROJECT_SOURCE_DIR}=llamasmith" "-ffile-prefix-map=${PROJECT_BINARY_DIR}=build")
-if(pybind11_INCLUDE_DIR)
-    list(APPEND maps "-ffile-prefix-map=${pybind11_INCLUDE_DIR}=pybind11") # lies in a folder of pip's making
-endif()
 foreach(map IN LISTS maps) # the last that fits counts: the build folder may lie in the source folder
     if(map MATCHES " ")
         set(map "\"${map}\"")

@@ -36,7 +36,7 @@ def run(
     """Runs a command; what it says goes to a log, line by line to ``say``, and its end into StepFailed if it fails."""
     words = [str(word) for word in command]
     lines = []
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8", buffering=1) as file:
         file.write(f"$ {' '.join(words)}\n")
         child = subprocess.Popen(
             words,
@@ -132,7 +132,7 @@ def make_wheel(
     """The wheel of a row, built by an interpreter from unpacked sources, as it is before auditwheel."""
     out = work / "built"
     shutil.rmtree(out, ignore_errors=True)
-    settings = [f"-Ccmake.define.{name}={value}" for name, value in row.definitions().items()]
+    settings = [f"-C{word}" for word in row.settings()]
     command = [python, "-m", "pip", "wheel", "-v", "--no-deps", "--disable-pip-version-check", source / row.folder]
     command += ["-w", out, f"-Cbuild-dir={work / 'build'}", *settings]
     # ccache, if it is there, sees the same relative paths each time; the compiler sees the real ones.

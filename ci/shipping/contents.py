@@ -30,7 +30,7 @@ SYSTEM = re.compile(r"(lib(c|m|pthread|dl|rt)\.so\.\d|ld-linux[-\w]*\.so\.\d|lib
 NATIVE = (
     r"_core\.cpython-\d+-[\w-]+\.so",
     r"lib/lib(llama|ggml|ggml-base)\.so",
-    r"engines/[\w-]+/libggml-cpu(-[\w-]+)?\.so",
+    r"engines/[\w-]+/(libggml-cpu(-[\w-]+)?\.so|variants\.json)",
     r"backends/\w+/(libggml-\w+\.so|backend\.json)",
     r"build\.json",
     r"licenses/[\w.-]+\.txt",

@@ -25,6 +25,14 @@ CORE = "llamasmith"
 # Distribution -> the one backend that its wheel holds; None: the core, which may hold several.
 DISTRIBUTIONS = {CORE: None, "llamasmith-openblas": "openblas", "llamasmith-cuda13": "cuda"}
 ANY_PYTHON = "py3"
+CUDA_WHEELS = (
+    "nvidia-cuda-nvcc",
+    "nvidia-cuda-crt",
+    "nvidia-nvvm",
+    "nvidia-cuda-runtime",
+    "nvidia-cuda-cccl",
+    "nvidia-cublas",
+)
 ALLOWED = {
     "distribution": tuple(DISTRIBUTIONS),
     "arch": ("x86_64", "aarch64", "any"),
@@ -41,10 +49,17 @@ class MatrixError(Exception):
 
 @dataclass(frozen=True)
 class Cuda:
-    """A CUDA major version, and the compute capabilities to compile for (``90`` is 9.0)."""
+    """A CUDA version, and the compute capabilities to compile for (``90`` is 9.0)."""
 
     major: int
+    toolkit: str
+    """The version of NVIDIA's wheels to build with, such as ``13.0``."""
     architectures: tuple[str, ...]
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """The toolkit: all of one version, or it does not fit together."""
+        return tuple(f"{name}=={self.toolkit}.*" for name in CUDA_WHEELS)
 
 
 @dataclass(frozen=True)
@@ -94,8 +109,15 @@ class Row:
             given["LLAMASMITH_ENGINES"] = ";".join(self.engines)
             given["LLAMASMITH_BACKENDS"] = ";".join(self.backends)
         if self.cuda is not None:
-            given["CMAKE_CUDA_ARCHITECTURES"] = ";".join(self.cuda.architectures)
+            given["LLAMASMITH_CUDA_ARCHITECTURES"] = ";".join(self.cuda.architectures)
         return given
+
+    def settings(self) -> list[str]:
+        """What the build backend is told, ``NAME=VALUE``: pip's ``-C``."""
+        words = [f"cmake.define.{name}={value}" for name, value in self.definitions().items()]
+        if self.cuda is not None:
+            words.append(f"build.requires={';'.join(self.cuda.wheels)}")
+        return words
 
 
 _KEYS = {item.metadata.get("key", item.name): item for item in fields(Row)}
@@ -192,17 +214,19 @@ def _value(where: str, key: str, value: Any) -> Any:
 
 def _cuda(where: str, value: Any) -> Cuda:
     if not isinstance(value, dict):
-        raise MatrixError(f"{where}: cuda is {value!r}. It must be a table: {{ major = 13, architectures = ['90'] }}.")
-    _known(f"{where}, cuda", value, ("major", "architectures"))
-    major, architectures = value.get("major"), value.get("architectures")
+        raise MatrixError(f"{where}: cuda is {value!r}. It must be a table with major, toolkit and architectures.")
+    _known(f"{where}, cuda", value, ("major", "toolkit", "architectures"))
+    major, toolkit, architectures = (value.get(key) for key in ("major", "toolkit", "architectures"))
     if not isinstance(major, int) or isinstance(major, bool):
         raise MatrixError(f"{where}: cuda.major is {major!r}. It must be a number, such as 13.")
+    if not isinstance(toolkit, str) or not re.fullmatch(rf"{major}\.\d+", toolkit):
+        raise MatrixError(f"{where}: cuda.toolkit is {toolkit!r}. It must be a version of CUDA {major}: '{major}.0'.")
     if not isinstance(architectures, list) or not architectures:
         raise MatrixError(f"{where}: cuda.architectures is {architectures!r}. It must be a list, such as ['90'].")
     for one in architectures:
         if not isinstance(one, str) or not re.fullmatch(r"\d{2,3}[af]?(-real|-virtual)?", one):
             raise MatrixError(f"{where}: cuda.architectures has {one!r}. Allowed: '90', '120a', '75-virtual', ...")
-    return Cuda(major, tuple(architectures))
+    return Cuda(major, toolkit, tuple(architectures))
 
 
 def _sense(where: str, row: Row) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def policy(row: Row, asked: str = "") -> str:
 
 def repair_command(row: Row, plat: str) -> list[str]:
     """auditwheel's words, without the wheel and where to: the workflow has them too."""
-    named = plat if plat == "auto" else f"{plat}_{row.arch}"
+    named = plat if plat == "auto" else f"{plat}_{platform.machine() if row.arch == 'any' else row.arch}"
     return ["auditwheel", "repair", "--plat", named, *(word for name in row.exclude for word in ("--exclude", name))]
 
 

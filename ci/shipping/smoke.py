@@ -104,7 +104,7 @@ def doctor() -> dict[str, Any]:
 
 
 def backends_of(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {state["name"]: state for state in said["backends"] if isinstance(state, dict)}
+    return {state["name"]: state for state in said["backend_states"]}
 
 
 TESTS = {

@@ -176,13 +176,12 @@ def identifiers(row: Row) -> list[str]:
 
 
 def cibuildwheel_environment(row: Row) -> Mapping[str, str]:
-    settings = " ".join(shlex.quote(f"cmake.define.{name}={value}") for name, value in row.definitions().items())
     environment = {
         "CIBW_BUILD": " ".join(identifiers(row)),
         "CIBW_ARCHS": row.arch,
         f"CIBW_MANYLINUX_{row.arch.upper()}_IMAGE": row.policy,
         "CIBW_BUILD_FRONTEND": "build",
-        "CIBW_CONFIG_SETTINGS": settings,
+        "CIBW_CONFIG_SETTINGS": shlex.join(row.settings()),
         "CIBW_ENVIRONMENT": "SOURCE_DATE_EPOCH=1667997441",
         "CIBW_REPAIR_WHEEL_COMMAND": f"{shlex.join(repair_command(row, row.policy))} -w {{dest_dir}} {{wheel}}",
     }

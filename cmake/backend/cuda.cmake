@@ -12,6 +12,12 @@ foreach(choice
 endforeach()
 set(GGML_CUDA ON)
 
+# No path of this machine in the module: nvcc's host compiler is told what the others are (Reproducible.cmake).
+string(REGEX MATCHALL "-ffile-prefix-map=[^ \"]+" maps "${CMAKE_CXX_FLAGS}")
+foreach(map IN LISTS maps)
+    string(APPEND CMAKE_CUDA_FLAGS " -Xcompiler=${map}")
+endforeach()
+
 function(finish_backend target)
     # A hundred kernels: their names are a sixth of the module, and nobody's but a debugger's.
     target_link_options(${target} PRIVATE $<$<CONFIG:Release>:LINKER:--strip-all>)

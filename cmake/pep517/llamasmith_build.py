@@ -7,8 +7,13 @@ they lack. Until it knows such files, it does not get them.
 
 from __future__ import annotations
 
+import os
+
 import scikit_build_core.build
 from scikit_build_core.build import *  # noqa: F403 (the hooks that are the same)
+
+# Read by Package.cmake: under scikit-build-core alone, a bill would stop the build.
+os.environ["LLAMASMITH_BUILD_BACKEND"] = "1"
 
 Settings = dict[str, "list[str] | str"]
 

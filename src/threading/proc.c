@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "attached.h"
 #include "ggml-cpu.h"
 #include "wait.h"
 
@@ -63,6 +64,15 @@ void * smith_get_proc_address(const char * name) {
     }
     if (strcmp(name, SMITH_PROC_SET_CPUS) == 0) {
         return AS_POINTER(smith_threadpool_set_cpus_t, set_cpus);
+    }
+    if (strcmp(name, SMITH_PROC_ATTACHED) == 0) {
+        return AS_POINTER(smith_attached_t, smith_attached);
+    }
+    if (strcmp(name, SMITH_PROC_USE_THREADPOOL) == 0) {
+        return AS_POINTER(smith_use_threadpool_t, ggml_backend_cpu_set_threadpool);
+    }
+    if (strcmp(name, "ggml_backend_cpu_set_threadpool") == 0) {
+        return AS_POINTER(smith_use_threadpool_t, smith_attach);
     }
     // upstream has these two, but leaves them out of its own table
     if (strcmp(name, "ggml_threadpool_pause") == 0) {

@@ -8,6 +8,7 @@
 extern "C" {
 #endif
 
+struct ggml_backend;
 struct ggml_threadpool;
 
 // Values are part of the interface between the engine and _core: append, never renumber.
@@ -40,6 +41,13 @@ typedef int  (*smith_threadpool_get_wait_t)(struct ggml_threadpool * threadpool)
 typedef void (*smith_threadpool_counters_t)(struct ggml_threadpool * threadpool, struct smith_counters * out);
 // CPUs that the threads may really use, by the caller's knowledge of masks and quotas; 0: those of the calling thread.
 typedef void (*smith_threadpool_set_cpus_t)(struct ggml_threadpool * threadpool, int n_cpus);
+
+// The pool that the calling thread has attached last (attached.h), and ggml_backend_cpu_set_threadpool() that remembers
+// nothing, for whoever borrows it.
+#define SMITH_PROC_ATTACHED       "smith_threadpool_attached"
+#define SMITH_PROC_USE_THREADPOOL "smith_threadpool_use"
+typedef struct ggml_threadpool * (*smith_attached_t)(int * n_threads);
+typedef void (*smith_use_threadpool_t)(struct ggml_backend * backend, struct ggml_threadpool * threadpool);
 
 // The policies' names, as users write them; -1 for an unknown name.
 const char * smith_wait_name(int policy);

@@ -4,6 +4,7 @@ function(llamasmith_add_threading target)
     cmake_path(GET dir PARENT_PATH include)
     target_include_directories(${target} PRIVATE "${include}")
     target_sources(${target} PRIVATE
+        "${dir}/attached.c"
         "${dir}/border.c"
         "${dir}/clock.c"
         "${dir}/crew.c"

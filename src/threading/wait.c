@@ -50,6 +50,7 @@ void smith_wait_init(struct smith_wait * wait, int n_threads) {
 }
 
 void smith_wait_free(struct smith_wait * wait) {
+    smith_attached_ends();
     smith_crew_leave(wait->crew);
     free(wait->slots);
     wait->slots = NULL;

@@ -110,3 +110,29 @@ def test_a_backend_wheel_is_of_this_version(folder: str, tmp_path: Path) -> None
     assert f"llamasmith=={version[1]}" in (told.get_all("Requires-Dist") or [])
     assert f'{folder} = ["{told["Name"]}=={version[1]}"]' in core  # the extra that installs it
     assert f"= llamasmith_{folder}" in (info / "entry_points.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ("-DGGML_BLAS=ON -DGGML_BLAS_VENDOR=OpenBLAS", True),
+        ("-DGGML_BLAS=on", True),
+        ("-DLLAMASMITH_BACKENDS='cpu;openblas'", True),
+        ("-DGGML_BLAS=ON -DLLAMASMITH_OPENBLAS=system", False),
+        ("-DGGML_BLAS=OFF", False),
+        ("", False),
+    ],
+)
+def test_openblas_comes_into_the_isolated_build_where_it_is_asked_for(arguments: str, asked: bool) -> None:
+    if importlib.util.find_spec("scikit_build_core") is None:
+        pytest.skip("scikit-build-core is not installed: pip install 'llamasmith[test]'")
+    code = "from scikit_build_core.build import get_requires_for_build_wheel as ask; print(*ask(), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "CMAKE_ARGS": arguments},
+    )
+    assert any(line.startswith("scipy-openblas32") for line in done.stdout.splitlines()) == asked

@@ -34,7 +34,7 @@ def test_it_is_built_by_the_same_tree_and_holds_nothing_but_the_backend() -> Non
     assert (FOLDER / settings["cmake"]["source-dir"]).resolve() == ROOT
     assert settings["cmake"]["define"] == {"LLAMASMITH_BACKENDS": "cuda", "LLAMASMITH_CUDA_MAJOR": "13"}
     assert settings["install"]["components"] == ["backend-cuda"]
-    assert settings["wheel"] == {"packages": ["llamasmith_cuda13"], "py-api": "py3"}
+    assert settings["wheel"] == {"packages": ["llamasmith_cuda13"], "py-api": "py3", "reproducible": True}
 
 
 def test_it_is_found_by_its_entry_point() -> None:

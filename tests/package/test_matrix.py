@@ -36,7 +36,7 @@ distribution = "llamasmith-cuda13"
 arch = "x86_64"
 pythons = ["py3"]
 backends = ["cuda"]
-cuda = { major = 13, architectures = ["90"] }
+cuda = { major = 13, toolkit = "13.0", architectures = ["90"] }
 max_mb = 60
 exclude = ["libggml-base.so"]
 with = ["cpu"]
@@ -59,9 +59,14 @@ WRONG = [
     ('pythons = ["3.11"]', 'pythons = "3.11"', r"pythons is '3.11'\. It must be of type list"),
     ('pythons = ["py3"]', 'pythons = ["3.11"]', r"A backend is for all: \['py3'\]"),
     ('backends = ["cuda"]', 'backends = ["openblas"]', r"llamasmith-cuda13 holds 'cuda' alone"),
-    ("major = 13", "major = 12", r"cuda\.major is 12, but the distribution is llamasmith-cuda13"),
+    (
+        'major = 13, toolkit = "13.0"',
+        'major = 12, toolkit = "12.9"',
+        r"cuda\.major is 12, but the distribution is llamasmith-cuda13",
+    ),
     ('["90"]', '["9.0"]', r"cuda\.architectures has '9\.0'\. Allowed: '90'"),
-    ("cuda = { major = 13, architectures = ['90'] }".replace("'", '"'), "", r"the table cuda go together"),
+    ('cuda = { major = 13, toolkit = "13.0", architectures = ["90"] }', "", r"the table cuda go together"),
+    ('toolkit = "13.0"', 'toolkit = "12.9"', r"cuda\.toolkit is '12\.9'\. It must be a version of CUDA 13: '13\.0'"),
     ('exclude = ["libggml-base.so"]', "", r"exclude lacks 'libggml-base.so'"),
     ('with = ["cpu"]', 'with = ["cpus"]', r"with names 'cpus', which is no row\. Did you mean 'cpu'\?"),
     ('with = ["cpu"]', "", r"row 'cuda': with is empty"),
@@ -85,7 +90,10 @@ def test_a_good_one(written: Path) -> None:
         "LLAMASMITH_ENGINES": "patched",
         "LLAMASMITH_BACKENDS": "cpu",
     }
-    assert rows["cuda"].definitions() == {"CMAKE_CUDA_ARCHITECTURES": "90"}
+    assert rows["cuda"].definitions() == {"LLAMASMITH_CUDA_ARCHITECTURES": "90"}
+    (define, requires) = rows["cuda"].settings()
+    assert define == "cmake.define.LLAMASMITH_CUDA_ARCHITECTURES=90"
+    assert requires.startswith("build.requires=nvidia-cuda-nvcc==13.0.*;nvidia-cuda-crt==13.0.*;")
     assert (rows["cpu"].folder, rows["cuda"].folder) == (".", "wheels/cuda13")
     assert [row.name for row in choose(rows, ["cuda"])] == ["cpu", "cuda"], "what a row is tested with comes first"
 

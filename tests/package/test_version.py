@@ -39,8 +39,12 @@ def test_all_that_is_installed_says_the_same() -> None:
 def test_a_backend_takes_it_from_there(folder: Path) -> None:
     text = (folder / "pyproject.toml").read_text(encoding="utf-8")
     backend = tomllib.loads(text)
-    assert "version" in backend["project"].get("dynamic", []), "a second place where the version is written"
-    assert PROJECT["version"] not in text
+    own = backend["project"]
+    if "version" not in own.get("dynamic", []):
+        assert own["version"] == PROJECT["version"]
+    for word in own.get("dependencies", []):
+        if word.startswith("llamasmith"):
+            assert word == f"llamasmith=={PROJECT['version']}"
 
 
 def test_extras_ask_for_the_backend_of_this_version() -> None:

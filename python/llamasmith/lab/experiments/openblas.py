@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from ..requirements import Requirement
 from .definition import Definition, Here
 
 __all__ = ["EXPERIMENT"]
 
+_OFF, _ON = "off", "openblas"
+
 
 def _arms(here: Here) -> list[str]:
-    return [f"{here.engine},backend=cpu", f"{here.engine},backend=openblas"]
+    return [f"{here.engine},backend=cpu,name={_OFF}", f"{here.engine},backend=openblas,name={_ON}"]
 
 
 EXPERIMENT = Definition(
@@ -22,4 +25,5 @@ EXPERIMENT = Definition(
         else "this build has no backend openblas, only " + ", ".join(here.backends) + "."
     ),
     quality=True,
+    requirements=(Requirement("idle", _ON, 0.97, over=(_OFF,)),),
 )

@@ -1,0 +1,15 @@
+# Our code in ggml's BLAS backend, called by the patch blas-where-it-pays. The one list of its files.
+function(llamasmith_add_blas target)
+    set(dir "${CMAKE_CURRENT_FUNCTION_LIST_DIR}")
+    cmake_path(GET dir PARENT_PATH include)
+    target_include_directories(${target} PRIVATE "${include}")
+    target_sources(${target} PRIVATE
+        "${dir}/engine.cpp"
+        "${dir}/product.cpp"
+        "${dir}/rule.cpp"
+        "${dir}/widen.cpp")
+    # The pool computes, OpenBLAS's own threads never do, whatever else openblas_set_num_threads() is made to mean.
+    set_source_files_properties("${dir}/product.cpp" TARGET_DIRECTORY ${target}
+        PROPERTIES COMPILE_DEFINITIONS SMITH_OPENBLAS_ITSELF)
+    target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
+endfunction()
