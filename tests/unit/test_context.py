@@ -98,7 +98,7 @@ def test_views_show_outputs_and_then_end(make_context: MakeContext) -> None:
     assert type(view.T) is type(view)
     assert not isinstance(view + 1, type(view))
     with pytest.raises(ValueError, match="read-only"):
-        np.asarray(view, copy=False)[0] = 1
+        view.__array__(copy=False)[0] = 1
     gc.collect()  # the array above
     feed(context, [70])
     for stale in (view, part, row):
@@ -117,6 +117,25 @@ def test_views_show_outputs_and_then_end(make_context: MakeContext) -> None:
             with pytest.raises(OutputExpired, match="copy=True"):
                 use(stale)
     assert np.array_equal(kept, kept)
+
+
+def test_many_views_end_at_once(make_context: MakeContext) -> None:
+    context = make_context()
+    feed(context, A)
+    views = [context.logits(-1, copy=False) for _ in range(20000)]
+    parts = [views[0][:5] for _ in range(100)]
+    feed(context, [70])
+    assert all(view.expired for view in (*views, *parts))
+
+
+def test_a_context_dropped_with_views(tiny: Model) -> None:
+    session = Session(tiny, n_ctx=256, n_threads=1)
+    session.decode(A)
+    view = session._native.logits(-1, copy=False)
+    expected = view.copy()
+    del session
+    gc.collect()
+    assert np.array_equal(np.asarray(view), expected)  # nothing has changed: the view keeps what it shows
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "memory"])
@@ -140,7 +159,7 @@ def test_views_end_with_what_they_show(tiny: Model, end: str) -> None:
 def test_an_array_without_a_copy_holds_the_memory(make_context: MakeContext) -> None:
     context = make_context(n_outputs_max=16)
     feed(context, A)
-    raw = np.asarray(context.logits(-1, copy=False), copy=False)
+    raw = context.logits(-1, copy=False).__array__(copy=False)
     before = raw.copy()
     with pytest.raises(SessionBusy, match="copy=False"):
         feed(context, [1] * 9, every_output=True)
@@ -149,7 +168,7 @@ def test_an_array_without_a_copy_holds_the_memory(make_context: MakeContext) -> 
     assert np.array_equal(raw, before)  # it keeps what it shows alive
     other = make_context(n_outputs_max=16)
     feed(other, A)
-    raw = np.asarray(other.logits(-1, copy=False), copy=False)
+    raw = other.logits(-1, copy=False).__array__(copy=False)
     del raw
     gc.collect()
     feed(other, [1] * 9, every_output=True)
@@ -342,6 +361,7 @@ def test_embeddings_instead_of_tokens(make_context: MakeContext, tiny: Model) ->
 def test_perf_and_memory(make_context: MakeContext) -> None:
     context = make_context(no_perf=False)
     feed(context, A)
+    context.synchronize()  # else llama.cpp counts what waits together
     after(context, [70])
     perf = context.perf()
     assert perf["n_p_eval"] == 4
