@@ -268,7 +268,7 @@ def test_bytes_that_are_no_state(make_context: MakeContext, tiny: Model, tmp_pat
             context.load_state(bad, seq_id=seq_id)
         assert context.seq_pos_max(0) == 3
     with pytest.raises(InvalidState, match="does not fit"):  # another type of cache
-        make_context(n_seq_max=2, type_k="q8_0", type_v="q8_0", flash_attn="on").load_state(one, seq_id=0)
+        make_context(n_seq_max=2, type_k="f32").load_state(one, seq_id=0)
     with pytest.raises(InvalidState, match="n_seq_max"):
         make_context(n_seq_max=1).load_state(whole, seq_id=None)
     path = tmp_path / "state"
@@ -324,7 +324,7 @@ def test_embeddings_of_tokens_and_sequences(make_context: MakeContext, tiny: Mod
     assert every.shape == (4, n_embd)
     assert np.array_equal(rows.embeddings(1, copy=True), every[1])
     assert np.array_equal(np.asarray(rows.embeddings(-1, copy=False)), every[-1])
-    mean = make_context(embeddings=True, pooling_type="mean", n_seq_max=2)
+    mean = make_context(embeddings=True, pooling_type="mean", n_seq_max=2, kv_unified=True)
     batch = _core.Batch(mean)
     batch.extend(A, pos=0, seq_id=0, every_output=True)
     batch.extend(B, pos=0, seq_id=1, every_output=True)
@@ -332,6 +332,14 @@ def test_embeddings_of_tokens_and_sequences(make_context: MakeContext, tiny: Mod
     assert mean.pooling_type == "mean"
     assert close(mean.pooled_embedding(0), every.mean(axis=0))
     assert not close(mean.pooled_embedding(0), mean.pooled_embedding(1))
+    apart = make_context(embeddings=True, pooling_type="mean", n_seq_max=2)
+    feed(apart, A)
+    assert close(apart.pooled_embedding(0), every.mean(axis=0))
+    parts = _core.Batch(apart)
+    parts.extend(A, pos=4, seq_id=0, every_output=True)
+    parts.extend(B, pos=0, seq_id=1, every_output=True)
+    with pytest.raises(InvalidOption, match="kv_unified=True"):  # llama.cpp would pool a part of them
+        apart.process(parts, encode=False)
     last = make_context(embeddings=True, pooling_type="last")
     feed(last, A)
     assert close(last.pooled_embedding(0), every[-1])
@@ -581,7 +589,7 @@ def test_options_that_are_wrong(make_context: MakeContext) -> None:
         ({"rope_freq_scale": -1.0}, "rope_freq_scale"),
         ({"yarn_ext_factor": float("inf")}, "yarn_ext_factor"),
         ({"yarn_orig_ctx": -1}, "yarn_orig_ctx"),
-        ({"kv_unified": 7}, "kv_unified is 7. Allowed: True or False"),
+        ({"n_ctx": -1}, "n_ctx is -1"),
         ({"n_ctx": "many"}, "whole number"),
         ({"n_ctx": 2**70}, "whole number"),
         ({"type_k": "q9"}, "type_k is 'q9'"),

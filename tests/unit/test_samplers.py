@@ -142,7 +142,9 @@ def test_a_grammar_refuses_what_it_does_not_allow(tiny: Model) -> None:
     chain.reset()
     chain.accept(a)
     every_a = [token for token, piece in enumerate(tiny.vocab.pieces(special=False)) if piece == b"a"]
-    none = s.sampler_chain(tiny, [s.Grammar('root ::= "a"'), s.LogitBias(dict.fromkeys(every_a, float("-inf"))), s.Greedy()])
+    none = s.sampler_chain(
+        tiny, [s.Grammar('root ::= "a"'), s.LogitBias(dict.fromkeys(every_a, float("-inf"))), s.Greedy()]
+    )
     with Session(tiny, n_ctx=256) as session, pytest.raises(DecodeFailed, match="No token is left"):
         session.generate("hello", max_tokens=3, samplers=none)
 
