@@ -180,6 +180,16 @@ void Context::process(Batch & batch, bool encode) {
                                          std::to_string(n_outputs_max_) + ". Ask for fewer, or make the context with more.");
     }
     outputs_needed(rows);
+    if (embeddings_ && llama_pooling_type(context_.get()) != LLAMA_POOLING_TYPE_NONE && !whole) {
+        // Upstream pools what is evaluated in one graph, and says nothing where that is not the whole sequence.
+        const auto & ids = batch.sequences();
+        const bool   one = std::all_of(ids.begin(), ids.end(), [&](int32_t id) { return id == ids.front(); });
+        if (n > n_ubatch() || (!one && !kv_unified_)) {
+            throw Error("InvalidOption", "Embeddings of sequences are pooled over one graph: give at most n_ubatch (" +
+                                             std::to_string(n_ubatch()) + ") tokens, and one sequence at a time unless the "
+                                             "context is made with kv_unified=True.");
+        }
+    }
 
     std::map<int32_t, int32_t> ends;
     for (const int32_t seq_id : batch.sequences()) {

@@ -79,8 +79,8 @@ class Context {
     const float * pooled(int64_t seq_id, int64_t & size);
     const float * all_logits(int64_t & rows);
     const float * all_embeddings(int64_t & rows);
-    // Python may hold arrays over outputs; this is called, with the GIL, before they change or go.
-    std::function<void()> outputs_change;
+    // Python's views of outputs, kept by run.hpp, which tells them before outputs change or go.
+    std::shared_ptr<void> views;
     // Held by each such array: the memory of outputs is not moved while somebody else has it.
     std::shared_ptr<void> lend() const { return loan_; }
 

@@ -12,6 +12,7 @@
 #include "errors.hpp"
 #include "gguf.hpp"
 #include "log.hpp"
+#include "shape.hpp"
 
 namespace smith {
 
@@ -36,7 +37,10 @@ bool on_progress(float fraction, void * data) {
 Model::Model(const std::string & path, const ModelOptions & options)
     : path_(path), vocab_only_(options.vocab_only), no_alloc_(options.no_alloc), made_by_(getpid()) {
     engine();
-    check_gguf(path);
+    const GgufFacts facts = check_gguf(path);
+    if (!options.vocab_only) {
+        check_shape(path, facts, options.kv_overrides);
+    }
 
     Progress progress{ options.progress, false };
     params_                   = std::make_unique<ModelParams>(options);

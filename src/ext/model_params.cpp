@@ -52,9 +52,8 @@ void check_pattern(const std::string & pattern) {
 
 template <std::size_t n> void copy_text(char (&out)[n], const std::string & text, const char * what) {
     if (text.size() >= n || text.find('\0') != std::string::npos) {
-        throw Error("InvalidOption", "The " + std::string(what) + " '" + text.substr(0, 32) + "...' of kv_overrides has " +
-                                         std::to_string(text.size()) + " bytes. Allowed: at most " + std::to_string(n - 1) +
-                                         ", without NUL.");
+        throw Error("InvalidOption", "A " + std::string(what) + " of kv_overrides has " + std::to_string(text.size()) +
+                                         " bytes. Allowed: at most " + std::to_string(n - 1) + ", without NUL.");
     }
     std::memcpy(out, text.c_str(), text.size() + 1);
 }
@@ -98,6 +97,10 @@ ModelParams::ModelParams(const ModelOptions & options) : params(llama_model_defa
     params.lazy_mode  = named("lazy_mode", options.lazy_mode, lazy_modes);
     if (options.no_alloc && options.vocab_only) {
         throw Error("InvalidOption", "no_alloc=True and vocab_only=True exclude each other. Leave one out.");
+    }
+    if (options.no_alloc) {  // nothing is read; upstream ends the process if it is to be mapped
+        params.load_mode = LLAMA_LOAD_MODE_NONE;
+        params.lazy_mode = LLAMA_LAZY_MODE_OFF;
     }
 
     if (options.devices) {

@@ -15,6 +15,7 @@
 #include "llama.h"
 #include "log.hpp"
 #include "named.hpp"
+#include "shape.hpp"
 
 namespace smith {
 
@@ -194,8 +195,13 @@ QuantizeResult quantize(const std::string & from, const std::string & to, const 
         params.token_embedding_type = tensor_type("token_embedding_type", options.token_embedding_type);
     }
     fill(params, options, given);
+    bool first = true;
     for (const std::string & part : parts(from)) {
-        check_gguf(part);
+        const GgufFacts facts = check_gguf(part, first);
+        if (first) {
+            check_shape(part, facts, options.kv_overrides);
+        }
+        first = false;
     }
     need_other_file(from, to, options.keep_split);
 

@@ -34,16 +34,7 @@ static py::object as_array(Context & self, const float * values, std::vector<py:
     py::array_t<float> over(shape, values, owner);
     over.attr("flags").attr("writeable") = false;
     const py::object view = py::module_::import("llamasmith.views").attr("View")(over);
-    const py::object weak = py::module_::import("weakref").attr("ref")(view);
-    self.outputs_change   = [weak, before = std::move(self.outputs_change)] {
-        if (before) {
-            before();
-        }
-        const py::object alive = weak();
-        if (!alive.is_none()) {
-            alive.attr("_expire")();
-        }
-    };
+    smith::begin_view(self, view);
     return view;
 }
 

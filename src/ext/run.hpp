@@ -10,11 +10,25 @@
 
 namespace smith {
 
+// Remembers a view (llamasmith.views.View) of the context's outputs, without keeping it alive.
+inline void begin_view(Context & context, const py::object & view) {
+    if (!context.views) {
+        const auto release = [](py::object * set) {
+            const py::gil_scoped_acquire locked;  // contexts are freed without it
+            delete set;
+        };
+        context.views = std::shared_ptr<py::object>(new py::object(py::module_::import("weakref").attr("WeakSet")()), release);
+    }
+    std::static_pointer_cast<py::object>(context.views)->attr("add")(view);
+}
+
 // Before outputs change, with the GIL: Python's views of them end.
 inline void end_views(Context & context) {
-    if (context.outputs_change) {
-        const auto tell = std::exchange(context.outputs_change, nullptr);
-        tell();
+    if (context.views) {
+        const auto set = std::static_pointer_cast<py::object>(std::exchange(context.views, nullptr));
+        for (const py::handle view : py::list(*set)) {
+            view.attr("_expire")();
+        }
     }
 }
 
