@@ -19,6 +19,8 @@ foreach(backend BLAS CUDA RPC)    # sub-builds too, in Backends.cmake; a user's 
 endforeach()
 set(LLAMA_BUILD_NUMBER 0)         # else taken from any git repository around the build folder
 set(LLAMA_BUILD_COMMIT "${LLAMASMITH_PIN}")
+set(GGML_BUILD_COMMIT "${LLAMASMITH_PIN}") # the same for ggml, which asks git itself:
+set(GIT_EXE "")                   # empty and set, so that ggml does not look for it
 set(LLAMA_BUILD_COMMON ${LLAMASMITH_TOOLS})
 set(LLAMA_BUILD_TOOLS ${LLAMASMITH_TOOLS})
 set(LLAMA_BUILD_SERVER ${LLAMASMITH_TOOLS})

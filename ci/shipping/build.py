@@ -38,7 +38,7 @@ def run(
     lines = []
     with log.open("a", encoding="utf-8", buffering=1) as file:
         file.write(f"$ {' '.join(words)}\n")
-        child = subprocess.Popen(
+        with subprocess.Popen(
             words,
             cwd=cwd,
             env=env,
@@ -48,18 +48,17 @@ def run(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-        )
-        assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                file.write(line)
-                lines.append(line.rstrip())
-                say(lines[-1].strip())
-        except BaseException:
-            child.terminate()
-            raise
-        finally:
-            status = child.wait()
+        ) as child:
+            assert child.stdout is not None
+            try:
+                for line in child.stdout:
+                    file.write(line)
+                    lines.append(line.rstrip())
+                    say(lines[-1].strip())
+            except BaseException:
+                child.terminate()
+                raise
+        status = child.returncode
     if status != 0:
         tail = "\n".join(f"    {line}" for line in telling(lines))
         raise StepFailed(f"{' '.join(words[:5])} ... ended with status {status}:\n{tail}\n  log: {log}")
@@ -135,8 +134,8 @@ def make_wheel(
     settings = [f"-C{word}" for word in row.settings()]
     command = [python, "-m", "pip", "wheel", "-v", "--no-deps", "--disable-pip-version-check", source / row.folder]
     command += ["-w", out, f"-Cbuild-dir={work / 'build'}", *settings]
-    # ccache, if it is there, sees the same relative paths each time; the compiler sees the real ones.
-    speed = {"CCACHE_BASEDIR": str(work), "CCACHE_NOHASHDIR": "1"} if cache else {"CCACHE_DISABLE": "1"}
+    # A base folder would make ccache give the compiler relative paths, which -ffile-prefix-map does not map.
+    speed = {"CCACHE_BASEDIR": ""} if cache else {"CCACHE_DISABLE": "1"}
     run(command, log, cwd=work, env={**environment(), **speed}, say=say)
     (wheel,) = out.glob("*.whl")
     return wheel

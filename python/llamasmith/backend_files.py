@@ -73,7 +73,8 @@ class BackendFiles:
     def why_not_loaded(self, said: str) -> str:
         """The loader's message, with how to get the library that it misses."""
         how = next((how for name, how in self.needs.items() if f"{name}:" in said), "")
-        return f"{said.rstrip('. ')}. Install it: {how}" if how else said
+        said = said.replace(f"load_backend: failed to load {self.path}: ", "").rstrip(". ")  # the path comes before
+        return f"{said}. Install it: {how}." if how else f"{said}."
 
 
 def installed_backends(root: Path | None = None) -> tuple[BackendFiles, ...]:

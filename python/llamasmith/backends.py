@@ -185,4 +185,4 @@ def _try(files: BackendFiles) -> None:
         if str(files.path) not in _warned:
             _warned.add(str(files.path))
             hint = f"Without it: {VARIABLE}=none. More: llamasmith doctor"
-            warnings.warn(f"{error} {hint}", RuntimeWarning, stacklevel=5)
+            warnings.warn(f"{error} {hint}", RuntimeWarning, stacklevel=4)

@@ -132,8 +132,8 @@ def try_engine(name: str, environment: Mapping[str, str]) -> Trial:
     # Bad values of ours are findings of their own, not the engine's failure.
     kept = {key: value for key, value in environment.items() if key not in _OURS}
     found = try_in_a_process(_CHILD, name, environment=kept, timeout=TIMEOUT_SECONDS)
-    lists: dict[str, Any] = {key: tuple(found[key]) for key in ("features", "waits", "variants") if key in found}
-    return Trial(**(found | lists))
+    found |= {key: tuple(found[key]) for key in ("features", "waits", "variants") if key in found}
+    return Trial(**found)
 
 
 def examine(

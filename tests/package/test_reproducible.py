@@ -1,4 +1,4 @@
-"""The same inputs give the same bytes, in whatever folder. For the wheel that takes a second build: .ci/run does it."""
+"""The same inputs give the same bytes, in whatever folder. For the wheel: ci/wheels.py --twice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import shipping_world  # noqa: F401 (makes `shipping` importable)
 
+from llamasmith.build import build_info, package_root
 from shipping.build import make_sdist, unpack
 from shipping.twice import differences
 
@@ -23,3 +24,9 @@ def test_the_source_distribution(sdist: Path, tmp_path: Path) -> None:
     assert differences(sdist, again) == []
     with tarfile.open(again) as tar:
         assert {(member.uid, member.gid, member.uname, member.gname) for member in tar} == {(0, 0, "", "")}
+
+
+def test_a_library_names_the_pin_and_no_other_commit() -> None:
+    """ggml asks git for the commit of whatever repository lies around the build folder, unless it is told."""
+    library = (package_root() / "lib" / "libggml-base.so").read_bytes()
+    assert build_info().pin.encode() in library

@@ -52,6 +52,8 @@ row_size = function(base, "ggml_row_size", c_size_t, c_int, c_int64)
 quantize = function(
     base, "ggml_quantize_chunk", c_size_t, c_int, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p
 )
+Log = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+log_set = function(base, "ggml_log_set", None, Log, c_void_p)
 ToFloat = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int64)
 
 
@@ -145,6 +147,10 @@ def ours(path: str) -> list[dict[str, Any]]:
 def main() -> None:
     given = json.loads(sys.argv[1])
     llamasmith.load_engine(given["engine"])
+    said: list[str] = []
+    # The package's own would keep the lines for Python's logging.
+    listener = Log(lambda level, text, data: said.append(text.decode()))
+    log_set(listener, None)
     module = load(given["module"].encode())
     assert module, given["module"]
     set_n_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(proc(module, b"ggml_backend_set_n_threads"))
@@ -169,7 +175,8 @@ def main() -> None:
             caller.start()
         for caller in callers:
             caller.join()
-    print(json.dumps({"products": answers}))
+    log_set(Log(), None)
+    print(json.dumps({"products": answers, "said": "".join(said)}))
 
 
 if __name__ == "__main__":

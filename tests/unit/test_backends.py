@@ -218,10 +218,10 @@ def test_a_broken_backend_is_warned_of_once(root: Path, monkeypatch: pytest.Monk
 
 def test_a_missing_library_says_how_to_get_it() -> None:
     files = BackendFiles("openblas", Path("/x/libggml-blas.so"), "llamasmith", facts())
-    said = "failed to load /x/libggml-blas.so: libscipy_openblas.so: cannot open shared object file."
-    assert files.why_not_loaded(said).endswith(
-        "cannot open shared object file. Install it: pip install scipy-openblas32"
-    )
+    missing = "libscipy_openblas.so: cannot open shared object file"
+    said = f"The backend at /x/libggml-blas.so cannot be loaded: load_backend: failed to load {files.path}: {missing}."
+    told = f"The backend at /x/libggml-blas.so cannot be loaded: {missing}. Install it: pip install scipy-openblas32."
+    assert files.why_not_loaded(said) == told
     assert files.why_not_loaded("something else.") == "something else."
 
 
