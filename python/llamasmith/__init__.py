@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .engine import Engine, engines, load_engine, loaded_engine
     from .model import Model
     from .pool import ThreadPool
+    from .quantize import quantize
     from .session import Generation, Session, Timings
     from .threads import Budget, thread_budget
 
@@ -34,6 +35,7 @@ _HOME = {
     "load_engine": "engine",
     "loaded_engine": "engine",
     "Model": "model",
+    "quantize": "quantize",
     "Generation": "session",
     "Session": "session",
     "ThreadPool": "pool",
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "load_backend",
     "loaded_backends",
     "Model",
+    "quantize",
     "Generation",
     "Session",
     "ThreadPool",

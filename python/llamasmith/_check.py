@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from .errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["integer", "one_of", "token_ids", "utf8"]
+__all__ = ["file_path", "integer", "meta_values", "names", "number", "one_of", "token_ids", "utf8"]
 
 INT32_MAX = 2**31 - 1
 
@@ -74,3 +75,44 @@ def token_ids(tokens: Sequence[int] | np.ndarray[Any, Any]) -> list[int]:
         raise InvalidOption(f"Token {worst} is not in any vocabulary.")
     ids: list[int] = array.tolist()
     return ids
+
+
+def number(name: str, value: float) -> float:
+    """The value as a float. Raises TypeError for what is no number; bounds, and NaN, are checked in native code."""
+    if isinstance(value, (bool, str, bytes)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidOption(f"{name} is {value}, which no floating-point number holds.") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}.") from None
+
+
+def names(option: str, values: Sequence[str]) -> list[str]:
+    """A list of names. Raises TypeError for one name in place of a list."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{option} must be a list of names, not {type(values).__name__}.")
+    return [utf8(value, option) for value in values]
+
+
+def meta_values(values: Mapping[str, bool | int | float | str]) -> list[tuple[str, bool | int | float | str]]:
+    """Metadata of a GGUF file as pairs. Raises InvalidOption, or TypeError for other kinds of values."""
+    pairs: list[tuple[str, bool | int | float | str]] = []
+    for key, value in values.items():
+        name = utf8(key, "key")
+        if isinstance(value, str):
+            pairs.append((name, utf8(value, f"value of {name}")))
+        elif isinstance(value, (bool, float)):
+            pairs.append((name, value))
+        else:
+            pairs.append((name, integer(name, value, -(2**63), 2**63 - 1)))
+    return pairs
+
+
+def file_path(path: str | os.PathLike[str]) -> str:
+    """The path as a text that a file system knows. Raises InvalidOption for a NUL in it."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise InvalidOption("The path holds a NUL character, which no file name has.")
+    return text

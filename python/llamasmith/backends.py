@@ -41,6 +41,12 @@ class Device:
     """``cpu``, ``gpu``, ``igpu``, ``accel`` or ``meta``."""
     memory_free: int
     memory_total: int
+    backend: str = ""
+    """What it belongs to, as llama.cpp calls it: ``CPU``, ``CUDA``, ..."""
+    id: str = ""
+    """Its address on the bus, of a GPU."""
+    buffer_types: tuple[str, ...] = ()
+    """Kinds of memory, for `Model(placement=)`; the first one is where weights go by default."""
 
 
 @dataclass(frozen=True)

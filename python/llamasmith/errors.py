@@ -20,11 +20,13 @@ __all__ = [
     "HubError",
     "InvalidModel",
     "InvalidOption",
+    "InvalidState",
     "LabError",
     "LlamaError",
     "MissingDependency",
     "ModelNotFound",
     "NotEnoughMemory",
+    "OutputExpired",
     "PatchError",
     "RpcError",
     "SessionBusy",
@@ -47,6 +49,10 @@ class ModelNotFound(LlamaError, FileNotFoundError):
 
 class InvalidModel(LlamaError, ValueError):
     """A file is not a usable GGUF model: empty, cut short, wrong magic, tensors outside the file."""
+
+
+class InvalidState(LlamaError, ValueError):
+    """Bytes or a file are no state of a context: damaged, or of another model or kind of context."""
 
 
 class EngineError(LlamaError, RuntimeError):
@@ -95,6 +101,10 @@ class SessionClosed(LlamaError, ValueError):
 
 class ForkedProcess(LlamaError, RuntimeError):
     """The object was made before ``fork``: its threads do not exist in this process."""
+
+
+class OutputExpired(LlamaError, RuntimeError):
+    """Logits or embeddings are read that the context has since overwritten or given up."""
 
 
 class MissingDependency(LlamaError, ImportError):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._check import INT32_MAX, integer, token_ids, utf8
+from ._check import INT32_MAX, file_path, integer, meta_values, names, number, token_ids, utf8
 from ._closing import Closing
 from ._native import _core
 from .engine import load_engine
-from .errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Model"]
 
@@ -29,7 +31,20 @@ class Model(Closing):
         check_tensors: look for invalid values in the weights while loading.
         use_extra_bufts: let the engine rearrange weights for faster kernels (costs memory and load time).
         n_gpu_layers: layers to put on a GPU, -1 for all; without a GPU backend it has no effect.
+        split_mode: how several GPUs share the model: ``none`` (one has all), ``layer``, ``row`` or ``tensor``.
+        main_gpu: the one that has all under ``split_mode="none"``, counted from 0; -1 for none.
+        tensor_split: the share of each GPU, in any unit; by default by their free memory.
+        devices: names of the devices to use, of `devices()`; by default all. An empty list is the CPU alone.
+        placement: where tensors lie whose names a regular expression matches: ``{regex: device or buffer type}``, such
+            as ``{"ffn_.*_exps": "CPU"}``. The first that matches counts.
+        kv_overrides: metadata values in place of the file's: ``{key: bool, int, float or str}``. One whose kind is not
+            the key's is left out, with a warning in the log.
         load_mode: ``auto``, ``none``, ``mmap``, ``mlock``, ``mmap+mlock`` or ``dio``.
+        lazy_mode: read rows of very large tables when they are needed: ``off``, ``auto`` or ``on``.
+        no_host: leave out the memory that devices share with the host, so that other buffer types get the tensors.
+        no_alloc: metadata alone, with sizes but without memory, to ask what a model would take
+            (`Session.memory_breakdown()`); nothing can be evaluated.
+        load_mtp: load the layers that predict several tokens, where the model has them.
         rpc: addresses ``host:port`` of RPC servers (``llamasmith rpc-server``) that take a part of the layers, in the
             order of the layers; GPUs of this machine come after them.
         progress: called with the fraction loaded, 0.0 to 1.0; an exception from it stops the loading.
@@ -45,13 +60,22 @@ class Model(Closing):
         check_tensors: bool = False,
         use_extra_bufts: bool = True,
         n_gpu_layers: int = -1,
+        split_mode: str = "layer",
+        main_gpu: int = 0,
+        tensor_split: Sequence[float] = (),
+        devices: Sequence[str] | None = None,
+        placement: Mapping[str, str] | None = None,
+        kv_overrides: Mapping[str, bool | int | float | str] | None = None,
         load_mode: str = "auto",
+        lazy_mode: str = "auto",
+        no_host: bool = False,
+        no_alloc: bool = False,
+        load_mtp: bool = True,
         rpc: str | Sequence[str] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
         load_engine()
-        if "\0" in os.fspath(path):
-            raise InvalidOption("The path holds a NUL character, which no file name has.")
+        text = file_path(path)
         self.path = Path(path)
         servers: list[str] = []
         if rpc:
@@ -60,12 +84,22 @@ class Model(Closing):
             servers = endpoints(rpc)
             load_rpc()
         self._native = _core.Model(
-            os.fspath(path),
+            text,
             vocab_only=vocab_only,
             check_tensors=check_tensors,
             use_extra_bufts=use_extra_bufts,
+            no_host=no_host,
+            no_alloc=no_alloc,
+            load_mtp=load_mtp,
             n_gpu_layers=integer("n_gpu_layers", n_gpu_layers, -1, INT32_MAX, " (-1 for all)"),
+            main_gpu=integer("main_gpu", main_gpu, -1, 15),
+            split_mode=split_mode,
             load_mode=load_mode,
+            lazy_mode=lazy_mode,
+            tensor_split=[number("tensor_split", share) for share in tensor_split],
+            devices=None if devices is None else names("devices", devices),
+            placement=[(utf8(k, "pattern"), utf8(v, "place")) for k, v in (placement or {}).items()],
+            kv_overrides=meta_values(kv_overrides or {}),
             rpc=servers,
             progress=progress,
         )
@@ -105,27 +139,27 @@ class Model(Closing):
     @property
     def n_ctx_train(self) -> int:
         """Context length that the model was trained with, in tokens."""
-        return self._native.n_ctx_train
+        return self._native.facts["n_ctx_train"]
 
     @property
     def n_embd(self) -> int:
         """Width of the hidden state."""
-        return self._native.n_embd
+        return self._native.facts["n_embd"]
 
     @property
     def n_layer(self) -> int:
         """Number of layers."""
-        return self._native.n_layer
+        return self._native.facts["n_layer"]
 
     @property
     def n_params(self) -> int:
         """Number of weights."""
-        return self._native.n_params
+        return self._native.facts["n_params"]
 
     @property
     def size(self) -> int:
         """Bytes of all tensors."""
-        return self._native.size
+        return self._native.facts["size"]
 
     @property
     def bytes_per_token(self) -> int:
@@ -137,14 +171,52 @@ class Model(Closing):
         return self._native.bytes_per_token()
 
     @property
+    def facts(self) -> _core.ModelFacts:
+        """All that the model tells of itself: sizes, kind of memory, devices, labels, recommended sampling."""
+        return self._native.facts
+
+    @property
+    def vocab(self) -> _core.Vocab:
+        """The vocabulary: special tokens, each token's text, bytes, score and attributes."""
+        return _core.Vocab(self._native)
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The model's chat template (jinja), by default the main one; None if there is none."""
+        return self._native.chat_template(None if name is None else utf8(name, "name"))
+
+    @property
+    def chat_template_names(self) -> tuple[str, ...]:
+        """Names of the chat templates in the file; "" is the main one."""
+        return self._native.chat_template_names
+
+    def token_embeddings(self) -> npt.NDArray[np.float32]:
+        """The table of token embeddings: a new array of shape ``(n_vocab, n_embd)``. InvalidOption without weights."""
+        return self._native.token_embeddings()
+
+    def load_adapter(self, path: str | os.PathLike[str]) -> _core.LoraAdapter:
+        """A LoRA adapter for this model (`Session.set_adapters()`), which it keeps loaded.
+
+        Raises ModelNotFound, InvalidModel (no adapter, or one of another model).
+        """
+        return _core.LoraAdapter(self._native, file_path(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model to a GGUF file. It must have been loaded with ``use_extra_bufts=False``.
+
+        Raises InvalidOption (weights rearranged or absent, the model's own file, an architecture that llama.cpp cannot
+        save), ModelNotFound (the file cannot be written).
+        """
+        self._native.save(file_path(path))
+
+    @property
     def token_bos(self) -> int:
         """The begin-of-text token, -1 if there is none."""
-        return self._native.token_bos
+        return self.vocab.special.get("bos", -1)
 
     @property
     def token_eos(self) -> int:
         """The end-of-text token, -1 if there is none."""
-        return self._native.token_eos
+        return self.vocab.special.get("eos", -1)
 
     @property
     def metadata(self) -> dict[str, str]:

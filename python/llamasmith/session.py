@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._check import INT32_MAX, integer, token_ids, utf8
+from ._check import INT32_MAX, integer, number, token_ids, utf8
 from ._closing import Closing
 from ._native import _core
 from .errors import InvalidOption
 from .pool import ThreadPool, thread_count, warn_of_too_many
+from .samplers import sampler_chain
 from .threads import thread_budget
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from .model import Model
     from .pool import PoolCounters
+    from .samplers import Sampler
 
 __all__ = ["Generation", "Session", "Stream", "Timings"]
 
@@ -100,6 +102,12 @@ def _generation(text: str, state: _core.GenerationState) -> Generation:
     return Generation(text, state["tokens"], state["stop_reason"], timings)
 
 
+def _chain(model: Model, samplers: Sequence[Sampler] | _core.SamplerChain | None) -> _core.SamplerChain | None:
+    if samplers is None or isinstance(samplers, _core.SamplerChain):
+        return samplers
+    return sampler_chain(model, samplers)
+
+
 def _default_ctx(model: Model) -> int:
     return min(model.n_ctx_train, DEFAULT_MAX_CTX) if model.n_ctx_train > 0 else DEFAULT_MAX_CTX
 
@@ -124,6 +132,16 @@ class Session(Closing):
         n_outputs_max: tokens of one batch whose logits can be had, see `decode()`; each costs ``4 * n_vocab`` bytes.
         flash_attn: ``auto`` (llama.cpp decides), ``on`` or ``off``.
         type_k, type_v: types of the KV cache: ``f16``, ``f32``, ``bf16``, ``q8_0``, ``q4_0``, ...
+        offload_kqv: keep the KV cache, and compute attention, on the device of each layer.
+        op_offload: compute large batches on a device though the weights lie in the host's memory.
+        swa_full: keep all tokens in the cache of layers that see only a window of them: prefixes can be reused then.
+        n_rs_seq: snapshots of a recurrent model's state, to take back so many tokens; 0 for none.
+        attention_type: ``unspecified`` (as the model says), ``causal`` or ``non_causal``.
+        rope_scaling_type: ``unspecified`` (as the model says), ``none``, ``linear``, ``yarn`` or ``longrope``.
+        rope_freq_base, rope_freq_scale: of the rotary positions; 0 as the model says.
+        yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow: of YaRN; negative as the model says.
+        yarn_orig_ctx: the length that the model was trained with, for YaRN; 0 as the model says.
+        no_perf: do without llama.cpp's own clocks, see `perf()`.
 
     Raises InvalidOption, NotEnoughMemory, SessionClosed (closed model).
     """
@@ -144,6 +162,20 @@ class Session(Closing):
         flash_attn: str = "auto",
         type_k: str = "f16",
         type_v: str = "f16",
+        offload_kqv: bool = True,
+        op_offload: bool = True,
+        swa_full: bool = True,
+        n_rs_seq: int = 0,
+        attention_type: str = "unspecified",
+        rope_scaling_type: str = "unspecified",
+        rope_freq_base: float = 0.0,
+        rope_freq_scale: float = 0.0,
+        yarn_ext_factor: float = -1.0,
+        yarn_attn_factor: float = -1.0,
+        yarn_beta_fast: float = -1.0,
+        yarn_beta_slow: float = -1.0,
+        yarn_orig_ctx: int = 0,
+        no_perf: bool = True,
     ) -> None:
         if pool is not None and (n_threads is not None or n_threads_batch is not None or wait is not None):
             raise InvalidOption("Give either pool, or n_threads, n_threads_batch and wait; the pool has its own.")
@@ -176,6 +208,20 @@ class Session(Closing):
             flash_attn=flash_attn,
             type_k=type_k,
             type_v=type_v,
+            offload_kqv=offload_kqv,
+            op_offload=op_offload,
+            swa_full=swa_full,
+            n_rs_seq=integer("n_rs_seq", n_rs_seq, 0, 64),
+            attention_type=attention_type,
+            rope_scaling_type=rope_scaling_type,
+            rope_freq_base=number("rope_freq_base", rope_freq_base),
+            rope_freq_scale=number("rope_freq_scale", rope_freq_scale),
+            yarn_ext_factor=number("yarn_ext_factor", yarn_ext_factor),
+            yarn_attn_factor=number("yarn_attn_factor", yarn_attn_factor),
+            yarn_beta_fast=number("yarn_beta_fast", yarn_beta_fast),
+            yarn_beta_slow=number("yarn_beta_slow", yarn_beta_slow),
+            yarn_orig_ctx=integer("yarn_orig_ctx", yarn_orig_ctx, 0, INT32_MAX),
+            no_perf=no_perf,
         )
 
     @property
@@ -215,6 +261,7 @@ class Session(Closing):
         ignore_eos: bool = False,
         append: bool = False,
         parse_special: bool = True,
+        samplers: Sequence[Sampler] | _core.SamplerChain | None = None,
     ) -> Generation:
         """Continues a prompt.
 
@@ -229,6 +276,8 @@ class Session(Closing):
             ignore_eos: go on after the model's end-of-generation token.
             append: go on from what the session holds; by default it forgets everything first.
             parse_special: take the text of control tokens for those tokens, as chat templates need it.
+            samplers: samplers of `llamasmith.samplers` in the order given, in place of `temperature`, `top_k`, `top_p`
+                and `seed`; or a chain of `sampler_chain()`, which keeps its state from one call to the next.
 
         Raises InvalidOption, ContextFull (the prompt does not fit), DecodeFailed, SessionBusy, SessionClosed.
         """
@@ -243,6 +292,7 @@ class Session(Closing):
             ignore_eos=ignore_eos,
             append=append,
             parse_special=parse_special,
+            samplers=samplers,
         )
         return stream.finish()
 
@@ -259,6 +309,7 @@ class Session(Closing):
         ignore_eos: bool = False,
         append: bool = False,
         parse_special: bool = True,
+        samplers: Sequence[Sampler] | _core.SamplerChain | None = None,
     ) -> Stream:
         """Like `generate()`, but an iterator of text: never half a character, never part of a stop string."""
         if isinstance(prompt, (str, bytes)):
@@ -278,12 +329,51 @@ class Session(Closing):
             stop=[utf8(text, "stop string") for text in stops],
             ignore_eos=ignore_eos,
             append=append,
+            sampler=_chain(self.model, samplers),
         )
         return Stream(self._native, generation)
 
     def cancel(self) -> None:
         """Stops the call that another thread has under way, within one node of the graph."""
         self._native.cancel()
+
+    def set_adapters(self, adapters: Mapping[_core.LoraAdapter, float] | None = None) -> None:
+        """Adds LoRA adapters (`load_adapter()`) to the model, each times its scale, in place of those before.
+
+        What the session holds was computed without them: `reset()` it, unless that is what you want.
+        Raises InvalidOption.
+        """
+        self._native.set_adapters([(key, number("scale", scale)) for key, scale in (adapters or {}).items()])
+
+    def set_control_vector(
+        self, data: npt.NDArray[np.float32] | None, *, first_layer: int = 1, last_layer: int | None = None
+    ) -> None:
+        """Adds a row of numbers to the hidden state of each layer; None for none.
+
+        Args:
+            data: shape ``(layers, n_embd)``, float32, beginning with layer 1; see `read_control_vector()`.
+            first_layer, last_layer: the layers that get theirs, both inclusive.
+        """
+        self._native.set_control_vector(data, first_layer=first_layer, last_layer=last_layer)
+
+    def save_state(self) -> bytes:
+        """What the session remembers, as bytes: `load_state()` goes on from there, also in another process."""
+        return self._native.save_state(seq_id=0, partial=False)
+
+    def load_state(self, state: bytes) -> None:
+        """Takes back what `save_state()` of a session of the same model gave.
+
+        Raises InvalidState for bytes that are damaged or do not fit; the session is empty then, or as it was.
+        """
+        self._native.load_state(state, seq_id=0)
+
+    def memory_breakdown(self) -> list[_core.MemoryRow]:
+        """Bytes of memory for weights, context and computing, for each kind of memory."""
+        return self._native.memory_breakdown()
+
+    def perf(self) -> _core.PerfValues:
+        """llama.cpp's own clocks, in milliseconds; need ``no_perf=False``. `n_reused`: graphs used again."""
+        return self._native.perf()
 
     def counters(self) -> PoolCounters | None:
         """What waiting has cost the pool for generation. None without a pool, and in engines that do not count."""

@@ -20,34 +20,10 @@ struct Loaded {
 std::mutex                    mutex;
 std::map<std::string, Loaded> loaded;  // by file name, which is the same for two backends of one kind
 
-const char * type_name(enum ggml_backend_dev_type type) {
-    switch (type) {
-        case GGML_BACKEND_DEVICE_TYPE_CPU:
-            return "cpu";
-        case GGML_BACKEND_DEVICE_TYPE_GPU:
-            return "gpu";
-        case GGML_BACKEND_DEVICE_TYPE_IGPU:
-            return "igpu";
-        case GGML_BACKEND_DEVICE_TYPE_ACCEL:
-            return "accel";
-        default:
-            return "meta";
-    }
-}
-
-Device describe(ggml_backend_dev_t dev) {
-    Device found;
-    found.name        = ggml_backend_dev_name(dev);
-    found.description = ggml_backend_dev_description(dev);
-    found.type        = type_name(ggml_backend_dev_type(dev));
-    ggml_backend_dev_memory(dev, &found.memory_free, &found.memory_total);
-    return found;
-}
-
 Backend describe(const Loaded & entry) {
     Backend found{ entry.path, ggml_backend_reg_name(entry.reg), {} };
     for (size_t i = 0; i < ggml_backend_reg_dev_count(entry.reg); i++) {
-        found.devices.push_back(describe(ggml_backend_reg_dev_get(entry.reg, i)));
+        found.devices.push_back(device_facts(ggml_backend_reg_dev_get(entry.reg, i)));
     }
     return found;
 }
@@ -108,15 +84,6 @@ Backend load_backend(const std::string & path) {
                                         (why.empty() ? "it does not support this machine" : why) + ".");
     }
     return describe(loaded.emplace(file, Loaded{ path, reg }).first->second);
-}
-
-std::vector<Device> devices() {
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::vector<Device>               found;
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        found.push_back(describe(ggml_backend_dev_get(i)));
-    }
-    return found;
 }
 
 }  // namespace smith

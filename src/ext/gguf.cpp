@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -148,9 +149,46 @@ Header read_header(Reader & in) {
     return header;
 }
 
-void skip_value(Reader & in, uint32_t type, const std::string & key) {
+// The whole number of a type of fixed size, from its bytes.
+int64_t whole_number(uint32_t type, const char * bytes) {
+    const auto as = [bytes](auto value) {
+        std::memcpy(&value, bytes, sizeof(value));
+        return static_cast<int64_t>(value);
+    };
+    switch (type) {
+        case U8: case BOOL: return as(uint8_t());
+        case I8:            return as(int8_t());
+        case U16:           return as(uint16_t());
+        case I16:           return as(int16_t());
+        case U32:           return as(uint32_t());
+        case I32:           return as(int32_t());
+        default:            return as(int64_t());
+    }
+}
+
+constexpr uint64_t max_short = 512;  // elements of a list, bytes of a text: what describes a shape has no more
+
+void read_numbers(Reader & in, uint32_t type, uint64_t count, const std::string & key, GgufFacts & facts) {
+    for (uint64_t i = 0; i < count; i++) {
+        char bytes[8] = {};
+        in.read_bytes(bytes, size_of(type), "a value");
+        const int64_t value = whole_number(type, bytes);
+        const auto    place = facts.numbers.emplace(key, value).first;
+        place->second       = std::max(place->second, value);
+    }
+}
+
+void read_value(Reader & in, uint32_t type, const std::string & key, GgufFacts & facts) {
+    const auto is_whole = [](uint32_t t) { return size_of(t) != 0 && t != F32 && t != F64; };
     if (type == STRING) {
-        in.skip(in.read<uint64_t>("a text"), "a text");
+        const auto length = in.read<uint64_t>("a text");
+        if (length > max_short) {
+            in.skip(length, "a text");
+            return;
+        }
+        std::string text(length, '\0');
+        in.read_bytes(text.data(), length, "a text");
+        facts.texts.emplace(key, std::move(text));
     } else if (type == ARRAY) {
         const auto element = in.read<uint32_t>("an array");
         const auto count   = in.read<uint64_t>("an array");
@@ -164,17 +202,24 @@ void skip_value(Reader & in, uint32_t type, const std::string & key) {
             if (count > in.size()) {  // before multiplying
                 in.need(UINT64_MAX, "an array");
             }
-            in.skip(count * size_of(element), "an array");
+            if (is_whole(element) && count <= max_short) {
+                in.need(count * size_of(element), "an array");
+                read_numbers(in, element, count, key, facts);
+            } else {
+                in.skip(count * size_of(element), "an array");
+            }
         }
     } else if (size_of(type) == 0) {
         in.invalid("has a value of unknown type " + std::to_string(type) + " in key '" + key + "'.");
+    } else if (is_whole(type)) {
+        read_numbers(in, type, 1, key, facts);
     } else {
         in.skip(size_of(type), "a value");
     }
 }
 
 // Returns the alignment of tensor data.
-uint32_t read_metadata(Reader & in, uint64_t n_keys) {
+uint32_t read_metadata(Reader & in, uint64_t n_keys, bool model, GgufFacts & facts) {
     uint32_t                        alignment = default_alignment;
     bool                            has_architecture = false;
     std::unordered_set<std::string> seen;
@@ -195,9 +240,9 @@ uint32_t read_metadata(Reader & in, uint64_t n_keys) {
             continue;
         }
         has_architecture = has_architecture || (key == "general.architecture" && type == STRING);
-        skip_value(in, type, key);
+        read_value(in, type, key, facts);
     }
-    if (!has_architecture) {
+    if (model && !has_architecture) {
         in.invalid("does not name its architecture ('general.architecture'): it is not a model.");
     }
     return alignment;
@@ -226,10 +271,11 @@ uint64_t tensor_bytes(Reader & in, const std::string & name, uint32_t type, cons
 
 }  // namespace
 
-void check_gguf(const std::string & path) {
+GgufFacts check_gguf(const std::string & path, bool model) {
     Reader         in(path);
     const Header   header    = read_header(in);
-    const uint32_t alignment = read_metadata(in, header.n_keys);
+    GgufFacts      facts;
+    const uint32_t alignment = read_metadata(in, header.n_keys, model, facts);
 
     uint64_t                        data_end = 0;  // relative to the start of the data
     std::string                     last;
@@ -267,6 +313,7 @@ void check_gguf(const std::string & path) {
         in.invalid("is cut short: tensor '" + last + "' ends at byte " + std::to_string(data_start + data_end) +
                    ", the file has " + std::to_string(in.size()) + ". Fetch it again.");
     }
+    return facts;
 }
 
 }  // namespace smith

@@ -24,6 +24,7 @@ constexpr std::size_t max_queued = 4096;
 thread_local std::string complaints;
 thread_local int         level_of_line = 20;
 thread_local bool        hushed        = false;
+thread_local const std::function<void(const char *)> * watching = nullptr;
 
 int python_level(ggml_log_level level) {
     switch (level) {
@@ -48,6 +49,9 @@ void on_log(ggml_log_level level, const char * text, void *) {
     }
     if (level_of_line >= 30) {
         complaints += text;
+    }
+    if (watching != nullptr) {
+        (*watching)(text);
     }
     const std::lock_guard<std::mutex> lock(mutex);
     if (level == GGML_LOG_LEVEL_CONT && !queue.empty()) {
@@ -76,6 +80,14 @@ std::string take_complaints() {
 
 void hush_log(bool hush) {
     hushed = hush;
+}
+
+LogWatch::LogWatch(std::function<void(const char *)> watcher) : watcher_(std::move(watcher)) {
+    watching = &watcher_;
+}
+
+LogWatch::~LogWatch() {
+    watching = nullptr;
 }
 
 void deliver_log() {

@@ -1,6 +1,7 @@
 // llama.cpp's log, handed to Python's logging.
 #pragma once
 
+#include <functional>
 #include <string>
 
 namespace smith {
@@ -19,5 +20,18 @@ std::string take_complaints();
 // Until taken back, what this thread's native code complains of is only fit for debugging: llama.cpp reports work that
 // was stopped on request as an error, several times.
 void hush_log(bool hush);
+
+// While this object lives, each line that this thread's native code logs is shown to `watcher` too. What the watcher throws
+// goes through the native code that has logged, so it must be a place where that code is ready for exceptions.
+class LogWatch {
+  public:
+    explicit LogWatch(std::function<void(const char *)> watcher);
+    ~LogWatch();
+    LogWatch(const LogWatch &)             = delete;
+    LogWatch & operator=(const LogWatch &) = delete;
+
+  private:
+    std::function<void(const char *)> watcher_;
+};
 
 }  // namespace smith

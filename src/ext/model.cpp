@@ -1,33 +1,22 @@
 #include "model.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
+#include <cstdio>
+#include <cstring>
 
 #include "engine.hpp"
 #include "errors.hpp"
 #include "gguf.hpp"
 #include "log.hpp"
+#include "shape.hpp"
 
 namespace smith {
 
 namespace {
-
-// Not llama_load_mode_from_str(): it throws for an unknown name too, but does not say which are known.
-llama_load_mode load_mode(const std::string & name) {
-    for (const llama_load_mode mode : { LLAMA_LOAD_MODE_AUTO, LLAMA_LOAD_MODE_NONE, LLAMA_LOAD_MODE_MMAP,
-                                        LLAMA_LOAD_MODE_MLOCK, LLAMA_LOAD_MODE_MMAP_MLOCK,
-                                        LLAMA_LOAD_MODE_DIRECT_IO }) {
-        if (name == llama_load_mode_name(mode)) {
-            return mode;
-        }
-    }
-    std::string allowed;
-    for (int mode = LLAMA_LOAD_MODE_AUTO; mode <= LLAMA_LOAD_MODE_DIRECT_IO; mode++) {
-        allowed += (allowed.empty() ? "" : ", ") + std::string(llama_load_mode_name(static_cast<llama_load_mode>(mode)));
-    }
-    throw Error("InvalidOption", "load_mode is '" + name + "'. Allowed: " + allowed + ".");
-}
 
 struct Progress {
     const std::function<bool(float)> & ask;
@@ -45,23 +34,21 @@ bool on_progress(float fraction, void * data) {
 
 }  // namespace
 
-Model::Model(const std::string & path, const ModelOptions & options) : path_(path), vocab_only_(options.vocab_only), made_by_(getpid()) {
+Model::Model(const std::string & path, const ModelOptions & options)
+    : path_(path), vocab_only_(options.vocab_only), no_alloc_(options.no_alloc), made_by_(getpid()) {
     engine();
-    check_gguf(path);
-    servers_ = Servers(options.rpc);
+    const GgufFacts facts = check_gguf(path);
+    if (!options.vocab_only) {
+        check_shape(path, facts, options.kv_overrides);
+    }
 
-    Progress           progress{ options.progress, false };
-    llama_model_params params         = llama_model_default_params();
-    params.vocab_only                 = options.vocab_only;
-    params.check_tensors              = options.check_tensors;
-    params.use_extra_bufts            = options.use_extra_bufts;
-    params.n_gpu_layers               = options.n_gpu_layers;
-    params.load_mode                  = load_mode(options.load_mode);
-    params.progress_callback          = on_progress;
+    Progress progress{ options.progress, false };
+    params_                   = std::make_unique<ModelParams>(options);
+    servers_                  = Servers(options.rpc);
+    params_->add(servers_);
+    llama_model_params params = params_->params;
+    params.progress_callback           = on_progress;
     params.progress_callback_user_data = &progress;
-
-    std::vector<ggml_backend_dev_t> devices = servers_.devices();
-    params.devices                          = devices.empty() ? params.devices : devices.data();
 
     const Servers::Turn turn(servers_);
     take_complaints();
@@ -107,6 +94,55 @@ std::string Model::metadata(const std::string & key) const {
     return value;
 }
 
+std::vector<std::string> Model::chat_template_names() const {
+    const std::string        key = "tokenizer.chat_template";
+    std::vector<std::string> names;
+    for (int32_t i = 0; i < llama_model_meta_count(model_.get()); i++) {
+        char          name[512];
+        const int32_t length = llama_model_meta_key_by_index(model_.get(), i, name, sizeof(name));
+        if (length < 0 || length >= static_cast<int32_t>(sizeof(name)) || key.compare(0, key.size(), name, key.size()) != 0) {
+            continue;
+        }
+        if (name[key.size()] == '\0') {
+            names.insert(names.begin(), "");
+        } else if (name[key.size()] == '.') {
+            names.emplace_back(name + key.size() + 1);
+        }
+    }
+    return names;
+}
+
+void Model::save(const std::string & path) const {
+    if (vocab_only_ || no_alloc_) {
+        throw Error("InvalidOption", path_ + " was loaded without its weights, which a model file needs.");
+    }
+    if (params_->params.use_extra_bufts) {
+        throw Error("InvalidOption", path_ + " was loaded with its weights rearranged, in which form no file has them. Load "
+                                             "it with use_extra_bufts=False to save it.");
+    }
+    for (const char * arch : { "gemma3n", "bitnet", "t5", "apertus", "step35" }) {  // llama_model_saver_supports_arch()
+        if (metadata("general.architecture") == arch) {
+            throw Error("InvalidOption", "llama.cpp cannot save models of the architecture '" + std::string(arch) + "'.");
+        }
+    }
+    struct stat from = {}, to = {};
+    if (stat(path.c_str(), &to) == 0 && stat(path_.c_str(), &from) == 0 && from.st_dev == to.st_dev &&
+        from.st_ino == to.st_ino) {
+        throw Error("InvalidOption", path + " is the model's own file, which is read while it is written. Give another.");
+    }
+    std::FILE * file = std::fopen(path.c_str(), "wb");  // upstream says nothing of a file that it cannot write
+    if (file == nullptr) {
+        throw Error("ModelNotFound", "Cannot write " + path + ": " + std::strerror(errno) + ".");
+    }
+    std::fclose(file);
+    take_complaints();
+    try {
+        llama_model_save_to_file(model_.get(), path.c_str());
+    } catch (const std::exception & error) {
+        throw Error("InvalidOption", path_ + " cannot be saved: " + error.what() + ".");
+    }
+}
+
 void Model::need_vocabulary() const {
     if (llama_vocab_type(vocab()) == LLAMA_VOCAB_TYPE_NONE) {
         throw Error("InvalidOption", path_ + " has no vocabulary: give token ids instead of text.");
@@ -150,16 +186,23 @@ std::string Model::detokenize(const std::vector<llama_token> & tokens, bool remo
     return text;
 }
 
-std::string Model::piece(llama_token token, bool special) const {
+std::string Model::piece(llama_token token, bool special, int32_t lstrip) const {
     char    small[64];
-    int32_t n = llama_token_to_piece(vocab(), token, small, sizeof(small), 0, special);
+    int32_t n = llama_token_to_piece(vocab(), token, small, sizeof(small), lstrip, special);
     if (n >= 0) {
         return { small, static_cast<std::size_t>(n) };
     }
     std::string large(static_cast<std::size_t>(-n), '\0');
-    n = llama_token_to_piece(vocab(), token, large.data(), -n, 0, special);
+    n = llama_token_to_piece(vocab(), token, large.data(), -n, lstrip, special);
     large.resize(static_cast<std::size_t>(n < 0 ? 0 : n));
     return large;
+}
+
+void Model::check_token(int64_t token) const {
+    if (token < 0 || token >= n_vocab()) {
+        throw Error("InvalidOption", "Token " + std::to_string(token) + " is not in the vocabulary (0 to " +
+                                         std::to_string(n_vocab() - 1) + ").");
+    }
 }
 
 void Model::check_tokens(const std::vector<llama_token> & tokens) const {

@@ -6,12 +6,19 @@
 #include "shutdown.hpp"
 
 void register_backend(py::module_ & m);
+void register_adapter(py::module_ & m);
+void register_chat(py::module_ & m);
+void register_context(py::module_ & m);
+void register_device(py::module_ & m);
 void register_engine(py::module_ & m);
 void register_machine(py::module_ & m);
 void register_model(py::module_ & m);
 void register_pool(py::module_ & m);
 void register_rpc(py::module_ & m);
+void register_quantize(py::module_ & m);
+void register_sampler(py::module_ & m);
 void register_session(py::module_ & m);
+void register_vocab(py::module_ & m);
 
 // llama.cpp's registry of backends and its log belong to the process, so a second interpreter cannot have its own.
 PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
@@ -22,9 +29,16 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     smith::register_shutdown();
     register_backend(m);
     register_engine(m);
+    register_device(m);
     register_machine(m);
     register_model(m);
+    register_vocab(m);
+    register_adapter(m);
     register_pool(m);
     register_rpc(m);
+    register_sampler(m);
+    register_context(m);
     register_session(m);
+    register_quantize(m);
+    register_chat(m);
 }

@@ -1,24 +1,6 @@
 #include "backend.hpp"
-#include "pybind.hpp"
+#include "register_device.hpp"
 #include "unlocked.hpp"
-
-static py::dict describe(const smith::Device & device) {
-    py::dict facts;
-    facts["name"]         = to_str(device.name);
-    facts["description"]  = to_str(device.description);
-    facts["type"]         = device.type;
-    facts["memory_free"]  = device.memory_free;
-    facts["memory_total"] = device.memory_total;
-    return facts;
-}
-
-static py::tuple describe(const std::vector<smith::Device> & devices) {
-    py::list facts;
-    for (const smith::Device & device : devices) {
-        facts.append(describe(device));
-    }
-    return py::tuple(facts);
-}
 
 void register_backend(py::module_ & m) {
     m.def(
@@ -35,7 +17,4 @@ void register_backend(py::module_ & m) {
         py::arg("path"),
         "Loads the backend at the absolute ``path`` (a libggml-*.so) and describes it. Raises BackendError if it cannot "
         "be loaded, or if another one of that name is.");
-    m.def(
-        "devices", [] { return describe(smith::unlocked([] { return smith::devices(); })); },
-        "The devices of the engine and of all backends that are loaded.");
 }

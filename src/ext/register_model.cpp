@@ -1,67 +1,42 @@
 #include "model.hpp"
 
-#include <chrono>
-
 #include "handles.hpp"
-#include "shutdown.hpp"
+#include "llama-ext.h"
+#include "model_facts.hpp"
+#include "progress.hpp"
 #include "weights.hpp"
 
 using smith::Model;
 using smith::ModelOptions;
 using smith::PyModel;
 
-// Asks Python at most 20 times a second, and once at the end: signals first, then the user's callback.
-class ProgressBridge {
-  public:
-    explicit ProgressBridge(py::object callback) : callback_(std::move(callback)) {}
+using smith::ProgressBridge;
 
-    bool operator()(float fraction) {
-        const auto now = std::chrono::steady_clock::now();
-        if (fraction < 1.0f && now - last_ < std::chrono::milliseconds(50)) {
-            return true;
-        }
-        last_ = now;
-        if (smith::shutting_down()) {
-            return false;
-        }
-        const py::gil_scoped_acquire locked;
-        try {
-            if (PyErr_CheckSignals() != 0) {
-                throw py::error_already_set();
-            }
-            if (!callback_.is_none()) {
-                callback_(fraction);
-            }
-            return true;
-        } catch (...) {
-            raised_ = std::current_exception();  // upstream's frames lie between here and the caller
-            return false;
-        }
-    }
-
-    void rethrow() {
-        if (raised_) {
-            std::rethrow_exception(std::exchange(raised_, nullptr));
-        }
-    }
-
-  private:
-    py::object                            callback_;
-    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-    std::exception_ptr                    raised_;
-};
-
-static PyModel load(const std::string & path, bool vocab_only, bool check_tensors, bool use_extra_bufts,
-                    int32_t n_gpu_layers, const std::string & load_mode, const std::vector<std::string> & rpc,
+static PyModel load(const std::string & path, bool vocab_only, bool check_tensors, bool use_extra_bufts, bool no_host,
+                    bool no_alloc, bool load_mtp, int64_t n_gpu_layers, int64_t main_gpu, const std::string & split_mode,
+                    const std::string & load_mode, const std::string & lazy_mode, std::vector<float> tensor_split,
+                    std::optional<std::vector<std::string>> devices,
+                    std::vector<std::pair<std::string, std::string>> placement,
+                    std::vector<std::pair<std::string, smith::MetaValue>> kv_overrides, std::vector<std::string> rpc,
                     py::object progress) {
     ProgressBridge bridge(std::move(progress));
     ModelOptions   options;
     options.vocab_only      = vocab_only;
     options.check_tensors   = check_tensors;
     options.use_extra_bufts = use_extra_bufts;
+    options.no_host         = no_host;
+    options.no_alloc        = no_alloc;
+    options.load_mtp        = load_mtp;
     options.n_gpu_layers    = n_gpu_layers;
+    options.main_gpu        = main_gpu;
+    options.split_mode      = split_mode;
     options.load_mode       = load_mode;
-    options.rpc             = rpc;
+    options.lazy_mode       = lazy_mode;
+    options.tensor_split    = std::move(tensor_split);
+    options.devices         = std::move(devices);
+    options.placement       = std::move(placement);
+    options.kv_overrides    = std::move(kv_overrides);
+    options.rpc             = std::move(rpc);
     options.progress        = [&bridge](float fraction) { return bridge(fraction); };
     try {
         return { smith::make_unlocked<Model>(path, options) };
@@ -84,11 +59,18 @@ static py::dict metadata(const PyModel & self) {
     return all;
 }
 
+static py::object chat_template(const PyModel & self, const std::optional<std::string> & name) {
+    const char * text = llama_model_chat_template(self.get().get(), name ? name->c_str() : nullptr);
+    return text == nullptr ? py::object(py::none()) : py::object(to_str(text));
+}
+
 void register_model(py::module_ & m) {
     py::class_<PyModel>(m, "Model", "A loaded GGUF model. Immutable: any thread may use it, many sessions may share it.")
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("vocab_only"), py::arg("check_tensors"),
-             py::arg("use_extra_bufts"), py::arg("n_gpu_layers"), py::arg("load_mode"), py::arg("rpc"),
-             py::arg("progress"))
+             py::arg("use_extra_bufts"), py::arg("no_host"), py::arg("no_alloc"), py::arg("load_mtp"),
+             py::arg("n_gpu_layers"), py::arg("main_gpu"), py::arg("split_mode"), py::arg("load_mode"),
+             py::arg("lazy_mode"), py::arg("tensor_split"), py::arg("devices"), py::arg("placement"),
+             py::arg("kv_overrides"), py::arg("rpc"), py::arg("progress"))
         .def(
             "tokenize",
             [](const PyModel & self, const std::string & text, bool add_special, bool parse_special) {
@@ -105,18 +87,45 @@ void register_model(py::module_ & m) {
         .def_property_readonly("closed", [](const PyModel & self) { return !self.model; })
         .def_property_readonly("desc", [](const PyModel & self) { return to_str(self.get().desc()); })
         .def_property_readonly("n_vocab", [](const PyModel & self) { return self.get().n_vocab(); })
-        .def_property_readonly("n_ctx_train",
-                               [](const PyModel & self) { return llama_model_n_ctx_train(self.get().get()); })
-        .def_property_readonly("n_embd", [](const PyModel & self) { return llama_model_n_embd(self.get().get()); })
-        .def_property_readonly("n_layer", [](const PyModel & self) { return llama_model_n_layer(self.get().get()); })
-        .def_property_readonly("n_params", [](const PyModel & self) { return llama_model_n_params(self.get().get()); })
-        .def_property_readonly("size", [](const PyModel & self) { return llama_model_size(self.get().get()); })
         .def("bytes_per_token",
              [](const PyModel & self) {
                  const Model & model = self.get();
                  return smith::unlocked([&] { return smith::bytes_per_token(model); });  // reads files
              })
-        .def_property_readonly("token_bos", [](const PyModel & self) { return llama_vocab_bos(self.get().vocab()); })
-        .def_property_readonly("token_eos", [](const PyModel & self) { return llama_vocab_eos(self.get().vocab()); })
-        .def_property_readonly("metadata", &metadata);
+        .def_property_readonly("metadata", &metadata)
+        .def_property_readonly("facts", [](const PyModel & self) { return smith::facts(self.get()); })
+        .def("chat_template", &chat_template, py::arg("name"))
+        .def_property_readonly(
+            "chat_template_names",
+            [](const PyModel & self) {
+                py::list names;
+                for (const std::string & name : self.get().chat_template_names()) {
+                    names.append(to_str(name));
+                }
+                return py::tuple(names);
+            })
+        .def(
+            "save",
+            [](const PyModel & self, const std::string & path) {
+                const std::shared_ptr<Model> model = (self.get(), self.model);
+                smith::unlocked([&] { model->save(path); });  // writes gigabytes
+            },
+            py::arg("path"))
+        .def(
+            "token_embeddings",
+            [](const PyModel & self) {
+                const Model & model = self.get();
+                if (model.vocab_only() || model.no_alloc()) {
+                    throw smith::Error("InvalidOption", model.path() + " was loaded without its weights.");
+                }
+                const auto         rows = static_cast<py::ssize_t>(model.n_vocab());
+                const auto         n    = static_cast<py::ssize_t>(llama_model_get_tok_embd(model.get(), nullptr));
+                if (n <= 0 || n % rows != 0) {
+                    throw smith::Error("InvalidOption", "llama.cpp cannot give the token embeddings of " + model.path() + ".");
+                }
+                py::array_t<float> out(std::vector<py::ssize_t>{ rows, n / rows });
+                float *            data = out.mutable_data();
+                smith::unlocked([&] { llama_model_get_tok_embd(model.get(), data); });
+                return out;
+            });
 }

@@ -69,7 +69,8 @@ std::recursive_mutex & mutex_of(const std::string & endpoint) {
     return mutexes[endpoint];
 }
 
-// Of this machine. The devices of RPC servers are in no registry.
+}  // namespace
+
 std::vector<ggml_backend_dev_t> gpus() {
     std::vector<ggml_backend_dev_t> devices;
     for (std::size_t i = 0; i < ggml_backend_dev_count(); i++) {
@@ -81,8 +82,6 @@ std::vector<ggml_backend_dev_t> gpus() {
     }
     return devices;
 }
-
-}  // namespace
 
 struct Servers::Server {
     Client                 client;
@@ -133,23 +132,8 @@ Servers::Servers(const std::vector<std::string> & endpoints) {
         }
         servers_.push_back(server);
     }
-    for (ggml_backend_dev_t gpu : gpus()) {
-        devices_.push_back(gpu);
-    }
-    if (devices_.size() > llama_max_devices()) {
-        throw Error("InvalidOption", "The RPC servers and GPUs here are " + std::to_string(devices_.size()) +
-                                         " devices; a model can use " + std::to_string(llama_max_devices()) + ".");
-    }
     // All take them in this order, so nobody waits for another in a circle.
     std::sort(servers_.begin(), servers_.end(), [](const auto & a, const auto & b) { return a->endpoint < b->endpoint; });
-}
-
-std::vector<ggml_backend_dev_t> Servers::devices() const {
-    std::vector<ggml_backend_dev_t> all = devices_;
-    if (!all.empty()) {
-        all.push_back(nullptr);
-    }
-    return all;
 }
 
 void Servers::check() const {

@@ -21,8 +21,8 @@ class Servers {
 
     bool empty() const { return servers_.empty(); }
 
-    // For llama_model_params: the servers' devices, then this machine's GPUs, then nullptr. Empty without servers.
-    std::vector<ggml_backend_dev_t> devices() const;
+    // In the order in which the servers were given.
+    const std::vector<ggml_backend_dev_t> & devices() const { return devices_; }
 
     // Throws RpcError if a connection has ended: what lay on that server is gone, and the model with it.
     void check() const;
@@ -40,8 +40,11 @@ class Servers {
   private:
     struct Server;
     std::vector<std::shared_ptr<const Server>> servers_;  // in the order of their addresses
-    std::vector<ggml_backend_dev_t>            devices_;  // in the order in which the servers were given
+    std::vector<ggml_backend_dev_t>            devices_;
 };
+
+// The GPUs of this machine. Devices of servers are in no registry.
+std::vector<ggml_backend_dev_t> gpus();
 
 // Lends this machine's GPUs, or without any its CPU, to one client after another; returns only if it cannot listen. `cache` may be empty. The log goes to
 // standard error from then on.

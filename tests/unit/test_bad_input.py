@@ -83,6 +83,24 @@ FILES: dict[str, tuple[bytes, str]] = {
         "twice",
     ),
     "sound but no model": (file_of(0, 1, ARCHITECTURE), "cannot be loaded"),
+    "no layers": (file_of(0, 2, ARCHITECTURE, key("llama.block_count", 4, bytes(4))), "block_count = 0"),
+    "too many layers": (file_of(0, 2, ARCHITECTURE, key("llama.block_count", 4, b"\xff" * 4)), "Allowed: 1 to 512"),
+    "experts without number": (
+        file_of(
+            0,
+            3,
+            ARCHITECTURE,
+            key("llama.block_count", 4, b"\1\0\0\0"),
+            key("llama.expert_count", 4, b"\4\0\0\0"),
+        ),
+        "expert_used_count = 0",
+    ),
+    "unknown rope scaling": (
+        file_of(
+            0, 3, ARCHITECTURE, key("llama.block_count", 4, b"\1\0\0\0"), key("llama.rope.scaling.type", 8, text("odd"))
+        ),
+        "Allowed: none, linear, yarn, longrope",
+    ),
     "unknown architecture": (file_of(0, 1, key("general.architecture", 8, text("nonesuch"))), "nonesuch"),
 }
 

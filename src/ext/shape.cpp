@@ -1,0 +1,91 @@
+#include "shape.hpp"
+
+#include "errors.hpp"
+
+namespace smith {
+
+namespace {
+
+// LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS of the pin.
+constexpr uint32_t max_layers  = 512;
+constexpr uint32_t max_experts = 1024;
+
+class Shape {
+  public:
+    Shape(const std::string & path, const GgufFacts & facts, const std::vector<std::pair<std::string, MetaValue>> & overrides)
+        : path_(path), facts_(facts), overrides_(overrides), arch_(text("general.architecture")) {}
+
+    std::string text(const std::string & key) const {
+        for (const auto & [name, value] : overrides_) {
+            if (name == key && std::holds_alternative<std::string>(value)) {
+                return std::get<std::string>(value);
+            }
+        }
+        const auto found = facts_.texts.find(key);
+        return found == facts_.texts.end() ? "" : found->second;
+    }
+
+    std::string key(const char * name) const { return arch_ + "." + name; }
+
+    // As llama.cpp has it: 32 bits without a sign; 0 where there is none.
+    uint32_t number(const char * name) const {
+        for (const auto & [over, value] : overrides_) {
+            if (over == key(name) && std::holds_alternative<int64_t>(value)) {
+                return static_cast<uint32_t>(std::get<int64_t>(value));
+            }
+        }
+        const auto found = facts_.numbers.find(key(name));
+        return found == facts_.numbers.end() ? 0 : static_cast<uint32_t>(found->second);
+    }
+
+    bool has(const char * name) const { return facts_.numbers.count(key(name)) != 0; }
+
+    void need(bool sound, const char * name, const std::string & allowed) const {
+        if (!sound) {
+            throw Error("InvalidModel", path_ + " has " + key(name) + " = " + std::to_string(number(name)) + ". Allowed: " +
+                                            allowed + ". The file, or what kv_overrides says, is not sound.");
+        }
+    }
+
+  private:
+    const std::string &                                    path_;
+    const GgufFacts &                                      facts_;
+    const std::vector<std::pair<std::string, MetaValue>> & overrides_;
+    std::string                                            arch_;
+};
+
+}  // namespace
+
+// The rules are those of llama_model_base::load_hparams().
+void check_shape(const std::string & path, const GgufFacts & facts,
+                 const std::vector<std::pair<std::string, MetaValue>> & overrides) {
+    const Shape    shape(path, facts, overrides);
+    if (!shape.has("block_count")) {
+        return;  // llama.cpp says so itself
+    }
+    const uint32_t layers  = shape.number("block_count");
+    uint32_t       experts = shape.number("expert_count");
+    uint32_t       used    = shape.number("expert_used_count");
+    const uint32_t groups  = shape.number("expert_group_count");
+    const uint32_t chosen  = shape.number("expert_group_used_count");
+    if (shape.text("general.architecture").compare(0, 7, "hunyuan") == 0 && experts <= 1) {
+        experts = used = 0;  // which is how such models say that they have none
+    }
+    shape.need(layers >= 1 && layers <= max_layers, "block_count", "1 to " + std::to_string(max_layers));
+    for (const char * part : { "nextn_predict_layers", "posnet.block_count", "convnext.block_count" }) {
+        shape.need(shape.number(part) <= layers, part, "at most block_count, " + std::to_string(layers));
+    }
+    shape.need(experts <= max_experts, "expert_count", "at most " + std::to_string(max_experts));
+    shape.need(used <= experts && (used > 0 || experts == 0), "expert_used_count",
+               "1 to expert_count, " + std::to_string(experts) + ", or none where that is 0");
+    shape.need(experts == 0 ? groups == 0 : groups < experts && (groups < 2 || experts % groups == 0), "expert_group_count",
+               "less than expert_count, " + std::to_string(experts) + ", which it divides");
+    shape.need(groups < 2 || (chosen > 0 && chosen < groups), "expert_group_used_count", "1 to less than expert_group_count");
+    const std::string scaling = shape.text(shape.key("rope.scaling.type"));
+    if (!scaling.empty() && scaling != "none" && scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
+        throw Error("InvalidModel", path + " has " + shape.key("rope.scaling.type") + " = '" + scaling +
+                                        "'. Allowed: none, linear, yarn, longrope.");
+    }
+}
+
+}  // namespace smith

@@ -1,0 +1,17 @@
+// A model's shape, as its metadata and a user's overrides describe it, before llama.cpp believes it.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gguf.hpp"
+#include "model_params.hpp"
+
+namespace smith {
+
+// Throws InvalidModel for numbers with which llama.cpp would end the process.
+void check_shape(const std::string & path, const GgufFacts & facts,
+                 const std::vector<std::pair<std::string, MetaValue>> & overrides);
+
+}  // namespace smith
