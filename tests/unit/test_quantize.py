@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_every_type(tiny_path: Path, tmp_path: Path) -> None:
-    """The tiny model's rows are too short for some; those fall back. Without importance the smallest types refuse."""
+    """The tiny model's rows are too short for some; those fall back. Others refuse, or need importance."""
     refused: dict[str, str] = {}
     for kind in quantize_types():
         target = tmp_path / f"{kind}.gguf"
@@ -29,7 +29,7 @@ def test_every_type(tiny_path: Path, tmp_path: Path) -> None:
             continue
         with Model(target, vocab_only=True) as model:
             assert model.n_vocab == 267
-    assert all("imatrix" in message for message in refused.values()), refused
+    assert all("imatrix" in why or "not divisible" in why for why in refused.values()), refused
     assert len(refused) < len(quantize_types()) / 2
     assert not list(tmp_path.glob("*.part"))
 
