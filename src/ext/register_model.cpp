@@ -90,8 +90,6 @@ void register_model(py::module_ & m) {
                  const Model & model = self.get();
                  return smith::unlocked([&] { return smith::bytes_per_token(model); });  // reads files
              })
-        .def_property_readonly("token_bos", [](const PyModel & self) { return llama_vocab_bos(self.get().vocab()); })
-        .def_property_readonly("token_eos", [](const PyModel & self) { return llama_vocab_eos(self.get().vocab()); })
         .def_property_readonly("metadata", &metadata)
         .def_property_readonly("facts", [](const PyModel & self) { return smith::facts(self.get()); })
         .def("chat_template", &chat_template, py::arg("name"))
