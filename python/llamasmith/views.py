@@ -61,7 +61,8 @@ class View(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._array.shape
+        sizes: tuple[int, ...] = self._array.shape
+        return sizes
 
     @property
     def ndim(self) -> int:
@@ -73,11 +74,13 @@ class View(NDArrayOperatorsMixin):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._array.dtype
+        kind: np.dtype[Any] = self._array.dtype
+        return kind
 
     def copy(self) -> np.ndarray[Any, Any]:
         """An array to keep."""
-        return self._array.copy()
+        kept: np.ndarray[Any, Any] = self._array.copy()
+        return kept
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if copy is False:
