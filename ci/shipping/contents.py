@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import sysconfig
 import zipfile
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -21,7 +23,6 @@ from .matrix import ANY_PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .matrix import Row
 
@@ -41,7 +42,8 @@ DIST_INFO = (r"METADATA", r"WHEEL", r"RECORD", r"entry_points\.txt", r"licenses/
 LICENCES = {"llama.cpp": "llama.cpp.txt", "sgemm.cpp": "llamafile-sgemm.txt", "pybind11": "pybind11.txt"}
 # A path of the machine that built, whichever that was: absolute, and to a source.
 BUILD_PATH = re.compile(rb"(?<![\w.+/-])/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp)\b")
-SYSTEM_SOURCES = (b"/usr/include/", b"/usr/lib/", b"/usr/local/include/", b"/opt/rh/", b"/root/.pyenv/")
+PYTHON_HEADERS = Path(sysconfig.get_path("include")).parent.as_posix().encode() + b"/"
+SYSTEM_SOURCES = (b"/usr/include/", b"/usr/lib/", b"/usr/local/include/", b"/opt/rh/", PYTHON_HEADERS)
 
 
 # What reading a file that is no sound wheel may raise.
