@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attached.h"
 #include "crew.h"
 #include "park.h"
 

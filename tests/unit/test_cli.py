@@ -197,8 +197,9 @@ class Engine:
     def ThreadPool(self, n_threads: int | None, *, wait: str | None) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(n_threads=n_threads or 2, wait=wait or "spin", close=lambda: None)
 
-    def Model(self, path: str, *, progress: Any) -> Engine:  # noqa: N802
+    def Model(self, path: str, *, rpc: Any, progress: Any) -> Engine:  # noqa: N802
         assert path == str(self.asked["model"])
+        assert list(rpc or ()) == []
         progress(0.5)
         return self
 

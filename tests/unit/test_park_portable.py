@@ -35,6 +35,7 @@ PROGRAM = r"""
 #include <string.h>
 #include <unistd.h>
 
+#include "threading/attached.h"
 #include "threading/nodes.h"
 #include "threading/park.h"
 #include "threading/steps.h"
@@ -117,6 +118,8 @@ static void * compute(void * second) {
     }
     return NULL;
 }
+
+void smith_attached_ends(void) {}
 
 // -- what a graph by steps would call: there is none here
 
