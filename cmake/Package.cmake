@@ -27,19 +27,19 @@ llamasmith_python(
         "--tools=${LLAMASMITH_TOOL_TARGETS}"
         --out "${PROJECT_BINARY_DIR}/build.json"
     FAILS_WITH "the build cannot be recorded")
-llamasmith_python(
-    COMMAND cmake/sbom.py
-        --record "${PROJECT_BINARY_DIR}/build.json"
-        --name "${SKBUILD_PROJECT_NAME}"
-        --version "${SKBUILD_PROJECT_VERSION_FULL}"
-        --pybind11 "${pybind11_VERSION}"
-        --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
-    FAILS_WITH "the bill of materials cannot be written")
 if(LLAMASMITH_CORE)
     set(component llamasmith)
 endif() # else that of the one backend, set above
 # Where PEP 770 wants it; nowhere without our build backend, which says why (cmake/pep517).
 if(SKBUILD_METADATA_DIR AND DEFINED ENV{LLAMASMITH_BUILD_BACKEND})
+    llamasmith_python(
+        COMMAND cmake/sbom.py
+            --record "${PROJECT_BINARY_DIR}/build.json"
+            --name "${SKBUILD_PROJECT_NAME}"
+            --version "${SKBUILD_PROJECT_VERSION_FULL}"
+            --pybind11 "${pybind11_VERSION}"
+            --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
+        FAILS_WITH "the bill of materials cannot be written")
     install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
         RENAME "${SKBUILD_PROJECT_NAME}.cdx.json" COMPONENT ${component})
 endif()
