@@ -147,8 +147,12 @@ def test_ctrl_c_stops_within_a_graph_and_leaves_the_session_usable(tiny_path: Pa
     assert child.stdout.readline() == "stopped\n"
     assert time.monotonic() - start_time < 20  # the whole work would take longer than any patience
     out = child.stdout.read()  # not communicate(): that does not know what readline() has read ahead
-    assert child.wait(timeout=60) == 0
-    assert out.split() == ["usable", "3"]
+    assert child.stderr is not None
+    err = child.stderr.read()
+    assert child.wait(timeout=60) == 0, err
+    child.stdout.close()
+    child.stderr.close()
+    assert out.split() == ["usable", "3"], err
     assert "decode" not in err  # llama.cpp calls it an error that it was stopped; a person who pressed Ctrl-C does not
 
 
