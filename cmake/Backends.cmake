@@ -7,23 +7,12 @@
 #   <name>_NEEDS     these libraries, each as "soname=how to install it": what an error at load time tells
 #   <name>_FACTS     "key=value", for people: what it was built with
 #   <name>_PACKAGE   the package that carries it in a wheel of its own
-include(ExternalProject)
-
 set(finder_of_openblas OpenBlas)
-set(finder_of_cuda CudaToolkit)
 set(finder_of_cuda CudaToolkit)
 
 set(kind_of_openblas blas)
 set(kind_of_cuda cuda)
 set(kind_of_rpc rpc)
-
-if(NOT LLAMASMITH_CORE) # else Engines.cmake has set these
-    set(previous "")
-    set(jobs "")
-    if(DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
-        set(jobs -j$ENV{CMAKE_BUILD_PARALLEL_LEVEL})
-    endif()
-endif()
 
 foreach(backend IN LISTS LLAMASMITH_BACKENDS_BUILT)
     set(kind ${kind_of_${backend}})
@@ -53,12 +42,7 @@ foreach(backend IN LISTS LLAMASMITH_BACKENDS_BUILT)
         BINARY_DIR "${PROJECT_BINARY_DIR}/backend-${backend}"
         PREFIX "${PROJECT_BINARY_DIR}/backend-${backend}-prefix"
         CMAKE_CACHE_ARGS
-            "-DCMAKE_BUILD_TYPE:STRING=${CMAKE_BUILD_TYPE}"
-            "-DCMAKE_C_COMPILER:FILEPATH=${CMAKE_C_COMPILER}"
-            "-DCMAKE_CXX_COMPILER:FILEPATH=${CMAKE_CXX_COMPILER}"
-            "-DCMAKE_MAKE_PROGRAM:FILEPATH=${CMAKE_MAKE_PROGRAM}"
-            "-DCMAKE_C_FLAGS:STRING=${CMAKE_C_FLAGS}"
-            "-DCMAKE_CXX_FLAGS:STRING=${CMAKE_CXX_FLAGS}"
+            ${LLAMASMITH_SUB_BUILD_ARGS}
             "-DBACKEND_NAME:STRING=${backend}"
             "-DBACKEND_KIND:STRING=${kind}"
             "-DBACKEND_GGML_DIR:PATH=${LLAMASMITH_PATCHED}/ggml"

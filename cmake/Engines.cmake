@@ -1,11 +1,4 @@
 # One sub-build for each engine: upstream's own CMake builds the module, so a pristine engine is what upstream builds.
-include(ExternalProject)
-
-set(jobs "")
-if(DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
-    set(jobs -j$ENV{CMAKE_BUILD_PARALLEL_LEVEL})
-endif()
-
 # Our code is compiled in where the patched tree calls it. Without the patch that does (LLAMASMITH_SKIP_PATCHES), it
 # would need a function that the patch defines, and the engine could not be loaded.
 file(STRINGS "${LLAMASMITH_PATCHED}/ggml/src/ggml-cpu/ggml-cpu.c" calls_ours REGEX "ggml_threadpool_smith_wait")
@@ -33,12 +26,7 @@ foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
         BINARY_DIR "${PROJECT_BINARY_DIR}/engine-${engine}"
         PREFIX "${PROJECT_BINARY_DIR}/engine-${engine}-prefix"
         CMAKE_CACHE_ARGS
-            "-DCMAKE_BUILD_TYPE:STRING=${CMAKE_BUILD_TYPE}"
-            "-DCMAKE_C_COMPILER:FILEPATH=${CMAKE_C_COMPILER}"
-            "-DCMAKE_CXX_COMPILER:FILEPATH=${CMAKE_CXX_COMPILER}"
-            "-DCMAKE_MAKE_PROGRAM:FILEPATH=${CMAKE_MAKE_PROGRAM}"
-            "-DCMAKE_C_FLAGS:STRING=${CMAKE_C_FLAGS}"
-            "-DCMAKE_CXX_FLAGS:STRING=${CMAKE_CXX_FLAGS}"
+            ${LLAMASMITH_SUB_BUILD_ARGS}
             "-DENGINE_GGML_DIR:PATH=${tree}/ggml"
             "-DENGINE_OUTPUT_DIR:PATH=${PROJECT_BINARY_DIR}/engines/${engine}"
             "-DENGINE_THREADING_DIR:PATH=${threading}"

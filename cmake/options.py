@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 import backends
+import isa
 from backends import Backends
 from values import check_list, truth
 
@@ -46,13 +47,7 @@ OUR_DEFAULTS = {
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
 
-# Upstream's switches for instruction sets -> what its ggml-cpu/CMakeLists.txt tells GCC and Clang for each.
-X86_ISA = {
-    "SSE42": "-msse4.2", "AVX": "-mavx", "AVX2": "-mavx2", "BMI2": "-mbmi2", "AVX_VNNI": "-mavxvnni", "FMA": "-mfma",
-    "F16C": "-mf16c", "AVX512": "-mavx512f -mavx512cd -mavx512vl -mavx512dq -mavx512bw",
-    "AVX512_VBMI": "-mavx512vbmi", "AVX512_VNNI": "-mavx512vnni", "AVX512_BF16": "-mavx512bf16",
-    "AMX_TILE": "-mamx-tile", "AMX_INT8": "-mamx-int8", "AMX_BF16": "-mamx-bf16",
-}  # fmt: skip
+X86_ISA = {name: flags for name, (flags, _) in isa.X86_SWITCHES.items()}
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {
@@ -90,17 +85,38 @@ RENAMED = {
 # The help text that CMake gives to -D on its command line, and scikit-build-core to -C cmake.define.
 BY_USER = {"No help, variable specified on the command line.", ""}
 
-# Macros of a compiler for this machine -> flags of /proc/cpuinfo: what the engines will need where they run.
+# What a compiler for this machine may define -> flags of /proc/cpuinfo that the engines will need where they run.
 MACRO_FLAGS = {
-    "__SSE4_2__": "sse4_2", "__AVX__": "avx", "__AVX2__": "avx2", "__FMA__": "fma", "__F16C__": "f16c",
-    "__BMI__": "bmi1", "__BMI2__": "bmi2", "__LZCNT__": "abm", "__MOVBE__": "movbe", "__AVXVNNI__": "avx_vnni",
-    "__AVX512F__": "avx512f", "__AVX512CD__": "avx512cd", "__AVX512BW__": "avx512bw", "__AVX512DQ__": "avx512dq",
-    "__AVX512VL__": "avx512vl", "__AVX512VBMI__": "avx512vbmi", "__AVX512VNNI__": "avx512_vnni",
-    "__AVX512BF16__": "avx512_bf16", "__AVX512FP16__": "avx512_fp16", "__AMX_TILE__": "amx_tile",
-    "__AMX_INT8__": "amx_int8", "__AMX_BF16__": "amx_bf16",
-    "__ARM_FEATURE_DOTPROD": "asimddp", "__ARM_FEATURE_MATMUL_INT8": "i8mm", "__ARM_FEATURE_SVE": "sve",
-    "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC": "asimdhp",
-}  # fmt: skip
+    macro: isa.MACROS[macro]
+    for macro in (
+        "__SSE4_2__",
+        "__AVX__",
+        "__AVX2__",
+        "__FMA__",
+        "__F16C__",
+        "__BMI__",
+        "__BMI2__",
+        "__LZCNT__",
+        "__MOVBE__",
+        "__AVXVNNI__",
+        "__AVX512F__",
+        "__AVX512CD__",
+        "__AVX512BW__",
+        "__AVX512DQ__",
+        "__AVX512VL__",
+        "__AVX512VBMI__",
+        "__AVX512VNNI__",
+        "__AVX512BF16__",
+        "__AVX512FP16__",
+        "__AMX_TILE__",
+        "__AMX_INT8__",
+        "__AMX_BF16__",
+        "__ARM_FEATURE_DOTPROD",
+        "__ARM_FEATURE_MATMUL_INT8",
+        "__ARM_FEATURE_SVE",
+        "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC",
+    )
+}
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,4 @@ set(BLAS_INCLUDE_DIRS "${BACKEND_BLAS_INCLUDE}") # given, pkg-config is not aske
 
 function(finish_backend target)
     target_compile_definitions(${target} PRIVATE ${BACKEND_BLAS_NAMES})
-    # The number of threads goes through us, so that OPENBLAS_NUM_THREADS of the environment is not overruled.
-    set(dir "${BACKEND_SOURCE_DIR}/openblas")
-    target_sources(${target} PRIVATE "${dir}/threads.c")
-    set_source_files_properties("${dir}/threads.c" TARGET_DIRECTORY ${target}
-        PROPERTIES COMPILE_DEFINITIONS SMITH_OPENBLAS_ITSELF)
-    target_compile_options(${target} PRIVATE "SHELL:-include \"${dir}/threads.h\"")
 endfunction()

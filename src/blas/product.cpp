@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 
 #include "blas/engine.h"
+#include "blas/threads.h"
 #include "blas/widen.h"
 #include "ggml.h"
 
@@ -95,11 +95,7 @@ void work(struct ggml_tensor * node, int ith, int nth, void * data) {
 
 // The user's word on how many threads compute in OpenBLAS, else llama.cpp's.
 int threads(int n_threads) {
-    static const int asked = [] {
-        const char * text = std::getenv("OPENBLAS_NUM_THREADS");
-        const long   n    = text == nullptr ? 0 : std::strtol(text, nullptr, 10);
-        return n > 0 && n <= 512 ? static_cast<int>(n) : 0; // ignores others, as OpenBLAS does; ggml's pools end at 512
-    }();
+    const int asked = smith_openblas_asked();
     return std::max(asked != 0 ? asked : n_threads, 1);
 }
 

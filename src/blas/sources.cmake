@@ -7,9 +7,12 @@ function(llamasmith_add_blas target)
         "${dir}/engine.cpp"
         "${dir}/product.cpp"
         "${dir}/rule.cpp"
+        "${dir}/threads.c"
         "${dir}/widen.cpp")
-    # The pool computes, OpenBLAS's own threads never do, whatever else openblas_set_num_threads() is made to mean.
-    set_source_files_properties("${dir}/product.cpp" TARGET_DIRECTORY ${target}
+    # The number of threads goes through us, so that OPENBLAS_NUM_THREADS of the environment is not overruled; but where
+    # the pool computes, OpenBLAS's own threads never do.
+    target_compile_options(${target} PRIVATE "SHELL:-include \"${dir}/threads.h\"")
+    set_source_files_properties("${dir}/product.cpp" "${dir}/threads.c" TARGET_DIRECTORY ${target}
         PROPERTIES COMPILE_DEFINITIONS SMITH_OPENBLAS_ITSELF)
     target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
 endfunction()

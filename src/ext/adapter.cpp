@@ -1,5 +1,7 @@
 #include "adapter.hpp"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstring>
 #include <exception>
@@ -12,11 +14,13 @@
 
 namespace smith {
 
-LoraAdapter::LoraAdapter(std::shared_ptr<Model> model, const std::string & path) : model_(std::move(model)) {
+LoraAdapter::LoraAdapter(std::shared_ptr<Model> model, const std::string & path)
+    : model_(std::move(model)), made_by_(getpid()) {
     if (model_->vocab_only() || model_->no_alloc()) {
         throw Error("InvalidOption", model_->path() + " was loaded without its weights, to which an adapter adds.");
     }
     check_gguf(path);
+    const Servers::Turn turn(model_->servers());
     take_complaints();
     std::string why;
     try {
@@ -31,8 +35,12 @@ LoraAdapter::LoraAdapter(std::shared_ptr<Model> model, const std::string & path)
     }
 }
 
+// In a forked child nothing is freed: the connections to servers have no thread there, and would wait for ever.
 LoraAdapter::~LoraAdapter() {
-    llama_adapter_lora_free(adapter_);
+    if (getpid() == made_by_) {
+        const Servers::Turn turn(model_->servers());
+        llama_adapter_lora_free(adapter_);
+    }
 }
 
 std::vector<std::pair<std::string, std::string>> LoraAdapter::metadata() const {

@@ -30,6 +30,7 @@ class LoraAdapter {
   private:
     std::shared_ptr<Model> model_;
     llama_adapter_lora *   adapter_ = nullptr;
+    int                    made_by_;
 };
 
 // A control vector as upstream wants it: for each layer from 1 on, n_embd numbers.

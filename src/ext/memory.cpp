@@ -37,6 +37,7 @@ void Context::check_range(int64_t p0, int64_t p1) const {
 }
 
 void Context::memory_clear(bool data) {
+    const Servers::Turn turn(model_->servers());  // clearing the data sends messages; the rest of this file changes indices
     llama_memory_clear(llama_get_memory(context_.get()), data);
 }
 

@@ -30,7 +30,7 @@ static py::object as_array(Context & self, const float * values, std::vector<py:
         std::memcpy(out.mutable_data(), values, static_cast<std::size_t>(out.size()) * sizeof(float));
         return std::move(out);
     }
-    const py::capsule owner(new Loan{ self.lend(), self.shared() }, [](void * loan) { delete static_cast<Loan *>(loan); });
+    const py::capsule owner(new Loan{ self.lend(), self.shared() }, [](void * loan) { smith::free_unlocked(static_cast<Loan *>(loan)); });
     py::array_t<float> over(shape, values, owner);
     over.attr("flags").attr("writeable") = false;
     const py::object view = py::module_::import("llamasmith.views").attr("View")(over);

@@ -9,20 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "custom_sampler.hpp"
 #include "llama.h"
 #include "model.hpp"
 
 namespace smith {
-
-// A sampler that is not llama.cpp's. Its methods may throw; the chain's caller gets the exception.
-class CustomSampler {
-  public:
-    virtual ~CustomSampler() = default;
-    virtual void                           apply(llama_token_data_array & candidates) = 0;
-    virtual void                           accept(llama_token token)                  = 0;
-    virtual void                           reset()                                    = 0;
-    virtual std::shared_ptr<CustomSampler> clone() const                              = 0;
-};
 
 class SamplerChain {
   public:

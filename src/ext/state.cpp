@@ -83,6 +83,7 @@ std::string save_state(Context & context, std::optional<int64_t> seq_id, bool pa
     if (partial && !seq_id) {
         throw Error("InvalidOption", "partial=True is for one sequence. Give seq_id.");
     }
+    const Servers::Turn turn(context.model().servers());
     const uint32_t    kind  = !seq_id ? 0 : partial ? 2 : 1;
     const auto        flags = static_cast<llama_state_seq_flags>(partial ? LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY : 0);
     llama_context *   ctx   = context.get();
@@ -129,7 +130,8 @@ void load_state(Context & context, const char * bytes, std::size_t size, std::op
     if (header.kind > 2 || header.fits != fits(context, header.kind)) {
         invalid("it is of another model, or of a context with another n_seq_max.");
     }
-    const auto * in = reinterpret_cast<const uint8_t *>(data);
+    const auto *        in = reinterpret_cast<const uint8_t *>(data);
+    const Servers::Turn turn(context.model().servers());
     take_complaints();
     std::size_t done = 0;
     std::string why;
@@ -140,6 +142,7 @@ void load_state(Context & context, const char * bytes, std::size_t size, std::op
     } catch (const std::exception & error) {
         why = error.what();
     }
+    context.check_servers();
     if (done != header.size) {
         forget(context, seq_id);
         invalid("it does not fit this context (n_ctx, type_k, type_v, flash_attn, kv_unified): " + take_complaints() + why);
@@ -150,7 +153,8 @@ void save_state_file(Context & context, const std::string & path, const std::vec
                      std::optional<int64_t> seq_id) {
     const llama_seq_id id = checked(context, seq_id);
     context.model().check_tokens(tokens);
-    const std::string part = path + ".part";
+    const std::string   part = path + ".part";
+    const Servers::Turn turn(context.model().servers());
     take_complaints();
     std::string why;
     bool        done = false;
@@ -203,6 +207,7 @@ std::vector<llama_token> load_state_file(Context & context, const std::string & 
     std::size_t              n    = 0;
     bool                     done = false;
     std::string              why;
+    const Servers::Turn      turn(context.model().servers());
     take_complaints();
     try {
         llama_token spare;  // upstream takes no pointer for no place
@@ -212,6 +217,7 @@ std::vector<llama_token> load_state_file(Context & context, const std::string & 
     } catch (const std::exception & error) {
         why = error.what();
     }
+    context.check_servers();
     if (!done) {
         forget(context, seq_id);
         invalid(path + " is damaged, or of another model or kind of context: " + take_complaints() + why);

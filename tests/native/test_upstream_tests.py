@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
+from scripts import load_script
 
 from llamasmith import _core
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("upstream_tests", ROOT / "ci" / "upstream_tests.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script() -> Any:
+    return load_script(ROOT / "ci" / "upstream_tests.py")
 
 
-def test_every_wait_policy_is_tried(script: ModuleType) -> None:
+def test_every_wait_policy_is_tried(script: Any) -> None:
     assert script.policies() == list(_core.wait_policies())
     runs = script.runs(list(script.NAMES), script.policies(), Path("m.gguf"), "ADD")
     for policy in _core.wait_policies():
@@ -40,7 +30,7 @@ def test_every_wait_policy_is_tried(script: ModuleType) -> None:
 
 
 def test_a_failure_is_told(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     programs = tmp_path / "build" / "bin"
     programs.mkdir(parents=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripts import load_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +20,6 @@ pytestmark = [
     pytest.mark.compile,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="names of variants and flags are x86-64's"),
 ]
-
-
-def load_table() -> Any:
-    spec = importlib.util.spec_from_file_location("llamasmith_cmake_variants", ROOT / "cmake" / "variants.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_what_the_sub_build_is_told(configure: Callable[..., Any], unpacked: Path, tmp_path: Path) -> None:
@@ -75,7 +64,7 @@ def test_each_variant_is_compiled_with_its_flags_and_the_check_with_none(
     done = configure(ROOT / "cmake" / "engine", build, *(f"{name}={value}" for name, value in definitions.items()))
     assert done.returncode == 0, done.stderr
     commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
-    table = load_table()
+    table = load_script(ROOT / "cmake" / "variants.py")
     flags = {variant.name: table.flags("x86_64", variant) for variant in table.X86}
 
     def of(target: str, source: str) -> list[str]:

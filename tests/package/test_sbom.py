@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 import llamasmith
 from llamasmith.build import package_root
@@ -19,13 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"smith_{name}", ROOT / "cmake" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "cmake" / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

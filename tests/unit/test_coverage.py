@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from scripts import load_script
 
 from llamasmith._native import _core
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def table() -> ModuleType:
-    path = ROOT / "ci" / "coverage_table.py"
-    spec = importlib.util.spec_from_file_location("coverage_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def table() -> Any:
+    return load_script(ROOT / "ci" / "coverage_table.py")
 
 
 @pytest.fixture(scope="module")

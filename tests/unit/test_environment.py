@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 SCRIPT = Path(__file__).resolve().parents[2] / "ci" / "environment.py"
 
 
 @pytest.fixture
 def environment() -> Any:
-    spec = importlib.util.spec_from_file_location("smith_environment", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_a_compiler_that_is_not_there(environment: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

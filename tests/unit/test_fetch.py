@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from scripts import load_script
 
 from llamasmith.errors import VendorError
 from llamasmith.patchset.pin import digest_of, load_pin, parts_of, tree_listing, verify
@@ -41,16 +42,7 @@ def build_wheel(*args, **kwargs):
 """
 
 
-def load_fetch():
-    spec = importlib.util.spec_from_file_location("llamasmith_vendor_fetch", FETCH)
-    module = importlib.util.module_from_spec(spec)
-    path = sys.path[:]
-    spec.loader.exec_module(module)
-    sys.path[:] = path  # the script puts python/ first; other tests are to see what is installed
-    return module
-
-
-fetch = load_fetch()
+fetch = load_script(FETCH)
 
 
 def write_tree(folder, files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripts import load_script
 
 from llamasmith.errors import BuildError
 
@@ -28,21 +28,7 @@ PLACEMENT = "-falign-functions=64"  # for every CPU: engines differ by what was 
 AMX = "__AVX2__ __AMX_TILE__ __AMX_INT8__"
 
 
-def load_options() -> Any:
-    spec = importlib.util.spec_from_file_location("llamasmith_cmake_options", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their annotations up there
-    sys.path.insert(0, str(SCRIPT.parent))  # where it finds its own modules, as the script that it is
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    return module
-
-
-options = load_options()
+options = load_script(SCRIPT)
 KNOWN = {
     *(
         f"GGML_{name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripts import load_script
 
 from llamasmith import variants as at_run_time
 from llamasmith._native import _core
@@ -31,17 +31,7 @@ needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C 
 needs_x86 = pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="these flags are x86-64's")
 
 
-def load_table() -> Any:
-    spec = importlib.util.spec_from_file_location("llamasmith_cmake_variants", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-table = load_table()
+table = load_script(SCRIPT)
 
 
 def all_variants(arch: str = "x86_64") -> tuple[Variant, ...]:
@@ -100,7 +90,6 @@ def test_the_flags_are_upstreams() -> None:
         r"if \(GGML_(\w+)\)\n((?:\s+list\(APPEND ARCH_\w+ [^)]*\)\n)+)", x86[: x86.index("GGML_BACKEND_DL")]
     )
     theirs = {name: re.findall(r"ARCH_FLAGS (-m\S+)\)", body) for name, body in blocks}
-    assert theirs.pop("AMX_BF16") == ["-mamx-bf16"]  # no variant of upstream's has it
     assert theirs == {name: flags.split() for name, (flags, _) in table.X86_SWITCHES.items()}
 
     arm = text[text.index('set(ARM_MCPU "armv8-a")') : text.index("ggml_add_cpu_backend_features(${GGML_CPU_NAME} arm")]

@@ -8,6 +8,9 @@
 extern "C" {
 #endif
 
+// What the user has set OPENBLAS_NUM_THREADS to; 0: nothing, or no number of threads.
+int smith_openblas_asked(void);
+
 // Sets the number of threads to n, unless the user has set OPENBLAS_NUM_THREADS: then to that.
 void smith_openblas_set_num_threads(int n);
 

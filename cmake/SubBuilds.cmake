@@ -1,0 +1,16 @@
+# What all sub-builds are given; they run one after another, each when `previous` is done.
+include(ExternalProject)
+
+set(previous "")
+set(jobs "")
+if(DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
+    set(jobs -j$ENV{CMAKE_BUILD_PARALLEL_LEVEL})
+endif()
+
+set(LLAMASMITH_SUB_BUILD_ARGS
+    "-DCMAKE_BUILD_TYPE:STRING=${CMAKE_BUILD_TYPE}"
+    "-DCMAKE_C_COMPILER:FILEPATH=${CMAKE_C_COMPILER}"
+    "-DCMAKE_CXX_COMPILER:FILEPATH=${CMAKE_CXX_COMPILER}"
+    "-DCMAKE_MAKE_PROGRAM:FILEPATH=${CMAKE_MAKE_PROGRAM}"
+    "-DCMAKE_C_FLAGS:STRING=${CMAKE_C_FLAGS}"
+    "-DCMAKE_CXX_FLAGS:STRING=${CMAKE_CXX_FLAGS}")
