@@ -39,13 +39,14 @@ class Missing(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--extra", default="bench", help="extra of the package to install as well")
+    parser.add_argument("--backends", action="store_true", help="build openblas and rpc too, so that they are tested")
     args = parser.parse_args()
     try:
         for check in (check_disk, check_venv, check_headers, check_compiler):
             check()
         make_venv()
         check_index()
-        install(args.extra)
+        install(args.extra, backends=args.backends)
     except Missing as missing:
         print(f"llamasmith: {missing}", file=sys.stderr)
         return 1
@@ -135,12 +136,14 @@ def check_index() -> None:
         )
 
 
-def install(extra: str) -> None:
+def install(extra: str, *, backends: bool) -> None:
     """pip, with a line that shows how far it is; everything it says goes to a log."""
     LOG.parent.mkdir(exist_ok=True)
     # A build folder that stays: the next run compiles only what has changed.
     command = [VENV / "bin" / "python", "-m", "pip", "install", "-v", "--disable-pip-version-check"]
     command += [f"{ROOT}[{extra}]", "-C", f"build-dir={ROOT}/build/{{wheel_tag}}"]
+    if backends:
+        command += ["-C", "cmake.define.LLAMASMITH_BACKENDS=cpu;openblas;rpc", "-C", "build.requires=scipy-openblas32"]
     print(f"Installing llamasmith[{extra}]; the first time takes some minutes, most of them compiling", flush=True)
     start = time.monotonic()
     with LOG.open("w", encoding="utf-8") as log:

