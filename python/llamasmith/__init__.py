@@ -13,13 +13,19 @@ from . import errors
 from .errors import LlamaError
 
 if TYPE_CHECKING:
+    from .batch_session import BatchSession
     from .backends import Backend, Device, devices, load_backend, loaded_backends
     from .build import BuildInfo, build_info
     from .engine import Engine, engines, load_engine, loaded_engine
+    from .embedding import Embedder, Reranker
     from .model import Model
     from .pool import ThreadPool
     from .quantize import quantize
-    from .session import Generation, Session, Timings
+    from .generation import Generation, Timings
+    from .grammar import json_schema_grammar
+    from .scoring import Perplexity, perplexity
+    from .session import Session
+    from .speculation import ModelDraft, NgramDraft
     from .threads import Budget, thread_budget
 
 _HOME = {
@@ -36,10 +42,18 @@ _HOME = {
     "loaded_engine": "engine",
     "Model": "model",
     "quantize": "quantize",
-    "Generation": "session",
+    "BatchSession": "batch_session",
+    "Embedder": "embedding",
+    "Generation": "generation",
+    "ModelDraft": "speculation",
+    "NgramDraft": "speculation",
+    "Perplexity": "scoring",
+    "Reranker": "embedding",
     "Session": "session",
     "ThreadPool": "pool",
-    "Timings": "session",
+    "Timings": "generation",
+    "json_schema_grammar": "grammar",
+    "perplexity": "scoring",
     "Budget": "threads",
     "thread_budget": "threads",
 }
@@ -62,6 +76,14 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "quantize",
     "Generation",
     "Session",
+    "NgramDraft",
+    "ModelDraft",
+    "BatchSession",
+    "Embedder",
+    "Reranker",
+    "Perplexity",
+    "perplexity",
+    "json_schema_grammar",
     "ThreadPool",
     "Timings",
     "Budget",

@@ -6,6 +6,7 @@
 #include "shutdown.hpp"
 
 void register_backend(py::module_ & m);
+void register_batch_session(py::module_ & m);
 void register_adapter(py::module_ & m);
 void register_chat(py::module_ & m);
 void register_context(py::module_ & m);
@@ -39,6 +40,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     register_sampler(m);
     register_context(m);
     register_session(m);
+    register_batch_session(m);
     register_quantize(m);
     register_chat(m);
 }

@@ -16,7 +16,7 @@ from .console import progress_bar
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..session import Generation, Stream
+    from ..generation import Generation, Stream
 
 __all__ = ["FlashAttention", "generate"]
 
