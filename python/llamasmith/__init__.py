@@ -13,16 +13,16 @@ from . import errors
 from .errors import LlamaError
 
 if TYPE_CHECKING:
-    from .batch_session import BatchSession
     from .backends import Backend, Device, devices, load_backend, loaded_backends
+    from .batch_session import BatchSession
     from .build import BuildInfo, build_info
-    from .engine import Engine, engines, load_engine, loaded_engine
     from .embedding import Embedder, Reranker
+    from .engine import Engine, engines, load_engine, loaded_engine
+    from .generation import Generation, Timings
+    from .grammar import json_schema_grammar
     from .model import Model
     from .pool import ThreadPool
     from .quantize import quantize
-    from .generation import Generation, Timings
-    from .grammar import json_schema_grammar
     from .scoring import Perplexity, perplexity
     from .session import Session
     from .speculation import ModelDraft, NgramDraft

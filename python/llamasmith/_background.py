@@ -28,7 +28,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 async def in_thread(work: Callable[[], _Result], cancel: Callable[[], None]) -> _Result:
-    """The result of `work`, done in a thread. If the task is cancelled, `cancel` stops the work, which is waited for."""
+    """The result of `work`, done in a thread. Where the task is cancelled, `cancel` stops it, and is waited for."""
     running: Future[_Result] = _threads().submit(work)
     try:
         return await asyncio.shield(asyncio.wrap_future(running))

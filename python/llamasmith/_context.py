@@ -56,7 +56,6 @@ class SharedContext:
         _refuse_unknown(options, what)
         self._make_pools(options)
         self.users = 1
-        get = options.get
         self.native = _core.Context(
             model._native,
             pool=None if self.pool is None else self.pool._native,
@@ -69,25 +68,25 @@ class SharedContext:
             kv_unified=kv_unified,
             embeddings=embeddings,
             pooling_type=pooling_type,
-            n_batch=integer("n_batch", get("n_batch", 2048), 1, MAX_BATCH),
-            n_ubatch=integer("n_ubatch", get("n_ubatch", 512), 1, MAX_BATCH),
-            flash_attn=get("flash_attn", "auto"),
-            type_k=get("type_k", "f16"),
-            type_v=get("type_v", "f16"),
-            offload_kqv=get("offload_kqv", True),
-            op_offload=get("op_offload", True),
-            swa_full=get("swa_full", True),
-            n_rs_seq=integer("n_rs_seq", get("n_rs_seq", 0), 0, 64),
-            attention_type=get("attention_type", "unspecified"),
-            rope_scaling_type=get("rope_scaling_type", "unspecified"),
-            rope_freq_base=number("rope_freq_base", get("rope_freq_base", 0.0)),
-            rope_freq_scale=number("rope_freq_scale", get("rope_freq_scale", 0.0)),
-            yarn_ext_factor=number("yarn_ext_factor", get("yarn_ext_factor", -1.0)),
-            yarn_attn_factor=number("yarn_attn_factor", get("yarn_attn_factor", -1.0)),
-            yarn_beta_fast=number("yarn_beta_fast", get("yarn_beta_fast", -1.0)),
-            yarn_beta_slow=number("yarn_beta_slow", get("yarn_beta_slow", -1.0)),
-            yarn_orig_ctx=integer("yarn_orig_ctx", get("yarn_orig_ctx", 0), 0, INT32_MAX),
-            no_perf=get("no_perf", True),
+            n_batch=integer("n_batch", options.get("n_batch", 2048), 1, MAX_BATCH),
+            n_ubatch=integer("n_ubatch", options.get("n_ubatch", 512), 1, MAX_BATCH),
+            flash_attn=options.get("flash_attn", "auto"),
+            type_k=options.get("type_k", "f16"),
+            type_v=options.get("type_v", "f16"),
+            offload_kqv=options.get("offload_kqv", True),
+            op_offload=options.get("op_offload", True),
+            swa_full=options.get("swa_full", True),
+            n_rs_seq=integer("n_rs_seq", options.get("n_rs_seq", 0), 0, 64),
+            attention_type=options.get("attention_type", "unspecified"),
+            rope_scaling_type=options.get("rope_scaling_type", "unspecified"),
+            rope_freq_base=number("rope_freq_base", options.get("rope_freq_base", 0.0)),
+            rope_freq_scale=number("rope_freq_scale", options.get("rope_freq_scale", 0.0)),
+            yarn_ext_factor=number("yarn_ext_factor", options.get("yarn_ext_factor", -1.0)),
+            yarn_attn_factor=number("yarn_attn_factor", options.get("yarn_attn_factor", -1.0)),
+            yarn_beta_fast=number("yarn_beta_fast", options.get("yarn_beta_fast", -1.0)),
+            yarn_beta_slow=number("yarn_beta_slow", options.get("yarn_beta_slow", -1.0)),
+            yarn_orig_ctx=integer("yarn_orig_ctx", options.get("yarn_orig_ctx", 0), 0, INT32_MAX),
+            no_perf=options.get("no_perf", True),
         )
 
     def _make_pools(self, options: ContextOptions) -> None:

@@ -82,7 +82,9 @@ class Request(Iterator[str]):
             self._batch.step()
 
     def __repr__(self) -> str:
-        state = self._ended.stop_reason if isinstance(self._ended, Generation) else "failed" if self.done else "under way"
+        state = (
+            self._ended.stop_reason if isinstance(self._ended, Generation) else "failed" if self.done else "under way"
+        )
         return f"<llamasmith.Request {self._number}: {state}>"
 
 
@@ -189,7 +191,7 @@ class BatchSession(Closing):
     def generate(
         self, prompts: Sequence[str | bytes | Sequence[int]], **options: Unpack[GenerateOptions]
     ) -> list[Generation]:
-        """Continues many prompts; the results in the prompts' order. Raises what the first one that failed has raised."""
+        """Continues many prompts; the results in their order. Raises what the first one that failed has raised."""
         requests = [self.submit(prompt, **options) for prompt in prompts]
         try:
             while not all(request.done for request in requests):

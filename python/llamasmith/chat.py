@@ -1,7 +1,7 @@
 """Conversations as prompts, by the chat template (jinja) that a model brings along.
 
-A template is a program from a stranger: it runs in jinja2's sandbox, cannot change what it is given, and is stopped when it
-loops or writes too much.
+A template is a program from a stranger: it runs in jinja2's sandbox, cannot change what it is given, and is stopped
+when it loops or writes too much.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_TEMPLATE = 1 << 20
 class _GenerationBlock(Extension):
     """``{% generation %}`` marks what the model has said, for those who train: here it is transparent."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012 (jinja2 wants a set)
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
@@ -103,7 +103,9 @@ class ChatTemplate:
         """
         checked = [_message(index, message) for index, message in enumerate(messages)]
         if not checked:
-            raise InvalidOption("There are no messages: give at least one, such as {'role': 'user', 'content': 'Hello'}.")
+            raise InvalidOption(
+                "There are no messages: give at least one, such as {'role': 'user', 'content': 'Hello'}."
+            )
         self._loops.turns = 0
         pieces, size = [], 0
         try:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Unpack
 
-    from .chat import Message
     from .model import Model
     from .options import ContextOptions
 
@@ -129,7 +128,10 @@ class Embedder(_Pooled):
         **options: Unpack[ContextOptions],
     ) -> None:
         one_of("pooling", pooling, POOLING)
-        if pooling == "unspecified" and f"{model.metadata.get('general.architecture')}.pooling_type" not in model.metadata:
+        if (
+            pooling == "unspecified"
+            and f"{model.metadata.get('general.architecture')}.pooling_type" not in model.metadata
+        ):
             pooling = "mean"
         super().__init__(model, pooling, _room(model, n_ctx), truncate, options)
         if self._context.pooling_type not in POOLING:
@@ -148,8 +150,8 @@ class Embedder(_Pooled):
     def embed(self, texts: str | bytes | Sequence[str | bytes], *, normalize: bool = True) -> npt.NDArray[np.float32]:
         """Vectors of texts: shape ``(len(texts), n_embd)``, of one text ``(n_embd,)``; float32.
 
-        With `normalize` each has the length 1, so that a dot product is the cosine. Texts are evaluated together, as many
-        as fit into `n_ctx` tokens. Raises InvalidOption (no texts, a text without tokens), ContextFull, DecodeFailed.
+        With `normalize` each has the length 1, so that a dot product is the cosine. Texts are evaluated together, as
+        many as fit into `n_ctx` tokens. Raises InvalidOption (nothing to embed), ContextFull, DecodeFailed.
         """
         one = isinstance(texts, (str, bytes))
         given: list[str | bytes] = [texts] if isinstance(texts, (str, bytes)) else list(texts)
@@ -162,7 +164,7 @@ class Embedder(_Pooled):
         rows = np.stack(self._rows(tokens))
         if normalize:
             lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = rows / np.where(lengths > 0, lengths, 1)
+            rows /= np.where(lengths > 0, lengths, 1)
         return rows[0] if one else rows
 
 
@@ -171,8 +173,8 @@ class Reranker(_Pooled):
 
     Args:
         model: a reranking model, such as bge-reranker or jina-reranker.
-        n_ctx: room for the tokens of a query and a document together, by default what the model was trained with, at most
-            2048.
+        n_ctx: room for the tokens of a query and a document together, by default what the model was trained
+            with, at most 2048.
         truncate: leave out the end of a document that is too long, instead of raising ContextFull.
         options: see `ContextOptions`; `n_batch` and `n_ubatch` are `n_ctx`.
 
@@ -204,7 +206,7 @@ class Reranker(_Pooled):
         return np.array([row[0] for row in rows], dtype=np.float32)
 
     def _pair(self, query: str | bytes) -> Callable[[str | bytes], list[int]]:
-        """How the model wants a query and a document: by its template, or as BERT has them: [bos] q [eos] [sep] d [eos]."""
+        """How the model wants query and document: by its template, or as BERT has it: [bos] q [eos] [sep] d [eos]."""
         template = self.model.chat_template("rerank")
         text = query.decode() if isinstance(query, bytes) else query
 

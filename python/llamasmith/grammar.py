@@ -19,7 +19,7 @@ def json_schema_grammar(schema: Any) -> str:
     """The grammar (GBNF) of all JSON texts that a schema allows, by llama.cpp's own converter.
 
     Args:
-        schema: a dict (or True, for any JSON), its JSON text, or a class with ``model_json_schema()``, as pydantic's are.
+        schema: a dict (or True, for any JSON), its JSON text, or a class with ``model_json_schema()`` (pydantic).
 
     Raises InvalidOption for what is no schema, or uses what a grammar cannot express (such as remote ``$ref``).
     """
@@ -31,7 +31,8 @@ def json_schema_grammar(schema: Any) -> str:
         text = json.dumps(parsed, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(
-            f"The JSON schema is no JSON: {error or type(error).__name__}. Give a dict, a JSON text, or a pydantic class."
+            f"The JSON schema is no JSON: {error or type(error).__name__}. "
+            f"Give a dict, a JSON text, or a pydantic class."
         ) from None
     if parsed is True:
         text = "{}"

@@ -226,8 +226,8 @@ class Model(Closing):
             if source is None:
                 have = ", ".join(repr(known) for known in self.chat_template_names) or "none"
                 raise InvalidOption(
-                    f"{self.path.name} has no chat template{f' named {name!r}' if name else ''}; it has: {have}. Take a "
-                    f"model that was trained to chat, or make the prompt yourself: "
+                    f"{self.path.name} has no chat template{f' named {name!r}' if name else ''}; it has: {have}. Take "
+                    f"a model that was trained to chat, or make the prompt yourself: "
                     f"session.generate(ChatTemplate(text).render(messages))."
                 )
             self._templates[name] = ChatTemplate(

@@ -26,8 +26,8 @@ class ContextOptions(TypedDict, total=False):
     pool: ThreadPool | None
     """A pool to share, instead of `n_threads`, `n_threads_batch` and `wait`."""
     disposable_pool: bool
-    """Do without a pool: the engine makes threads for every graph and ends them after it, as llama.cpp does for programs
-    that give it none. `wait` is the engine's default then."""
+    """Do without a pool: the engine makes threads for every graph and ends them after it, as llama.cpp does for
+    programs that give it none. `wait` is the engine's default then."""
     n_batch: int
     """Tokens evaluated in one call of llama.cpp, the most (2048)."""
     n_ubatch: int
@@ -89,8 +89,8 @@ class GenerateOptions(TypedDict, total=False):
     json_schema: Any
     """Only JSON that this schema allows: a dict, its JSON text, or a class with ``model_json_schema()`` (pydantic)."""
     samplers: Sequence[Sampler] | _core.SamplerChain | None
-    """Samplers of `llamasmith.samplers` in the order given, in place of all options above but `max_tokens`; or a chain of
-    `sampler_chain()`, which keeps its state from one call to the next."""
+    """Samplers of `llamasmith.samplers` in the order given, in place of all options above but `max_tokens`; or a chain
+    of `sampler_chain()`, which keeps its state from one call to the next."""
     stop: str | Sequence[str]
     """Texts that end the generation, and are left out of it."""
     ignore_eos: bool

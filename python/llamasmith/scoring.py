@@ -25,7 +25,7 @@ __all__ = ["Perplexity", "perplexity"]
 
 @dataclass(frozen=True)
 class Perplexity:
-    """How surprised a model is by a text: `value` is what it would be if each token were one of so many, equally likely."""
+    """How surprised a model is by a text: `value` is as if each token were one of so many, equally likely."""
 
     value: float
     error: float
@@ -43,8 +43,8 @@ def perplexity(
     progress: Callable[[float], None] | None = None,
     **options: Unpack[ContextOptions],
 ) -> Perplexity:
-    """The perplexity of a text, as llama-perplexity has it: in chunks of `n_ctx` tokens, each by itself, of which the second
-    half is scored.
+    """The perplexity of a text, as llama-perplexity has it: in chunks of `n_ctx` tokens, each by itself, of which the
+    second half is scored.
 
     Args:
         n_ctx: tokens of a chunk.
@@ -58,8 +58,8 @@ def perplexity(
     n_chunks = len(tokens) // size
     if len(tokens) < 2 * size:
         raise InvalidOption(
-            f"The text has {len(tokens)} tokens; at least {2 * size} are needed, two chunks of n_ctx. Give a longer one, or "
-            f"a smaller n_ctx."
+            f"The text has {len(tokens)} tokens; at least {2 * size} are needed, twice n_ctx. Give a longer one, "
+            f"or a smaller n_ctx."
         )
     first = size // 2
     begin = model.token_bos if model.vocab.add_bos else None

@@ -141,8 +141,8 @@ class Session(Closing):
     ) -> npt.NDArray[np.float32]:
         """How likely the model finds a text: the natural logarithm of each token's probability, given those before it.
 
-        An array of shape ``(n_tokens - 1 - first,)``: of the tokens after place `first`. Evaluated in batches of at most
-        `n_outputs_max` tokens, so make the session with some hundred of them. The memory holds the text afterwards;
+        An array of shape ``(n_tokens - 1 - first,)``: of the tokens after place `first`. Evaluated in batches of at
+        most `n_outputs_max` tokens, so make the session with some hundred of them. The memory holds the text then;
         `append` adds it to what is there. Raises InvalidOption for less than two tokens, ContextFull, DecodeFailed.
         """
         tokens = prompt_tokens(self.model, text, add_special=not append, parse_special=parse_special)

@@ -43,7 +43,7 @@ class Draft(ABC):
 class NgramDraft(Draft):
     """Guesses what followed when the last tokens stood in the text before (prompt lookup): costs next to nothing.
 
-    For texts that repeat what they were given: summaries with quotations, code that is edited, answers about a document.
+    For texts that repeat what they were given: summaries with quotations, edited code, answers about a document.
     The last `longest` tokens are looked up, then fewer, down to `shortest`.
     """
 

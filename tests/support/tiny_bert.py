@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "▁hello", "▁world", "▁a", "▁cat", "▁dog", "s", "▁the", "▁runs", "▁.", "▁?"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "▁hello",
+    "▁world",
+    "▁a",
+    "▁cat",
+    "▁dog",
+    "s",
+    "▁the",
+    "▁runs",
+    "▁.",
+    "▁?",
+]
 POOLING = {"mean": 1, "cls": 2, "rank": 4}
 
 
@@ -29,7 +48,15 @@ def write_tiny_bert(path: Path, pooling: str = "cls", *, context: int = 64) -> P
     writer.add_token_list(WORDS)
     writer.add_token_types([3] * 5 + [1] * (len(WORDS) - 5))
     writer.add_token_type_count(1)
-    for name, token in (("bos", 2), ("eos", 3), ("unknown", 1), ("seperator", 3), ("padding", 0), ("mask", 4), ("cls", 2)):
+    for name, token in (
+        ("bos", 2),
+        ("eos", 3),
+        ("unknown", 1),
+        ("seperator", 3),
+        ("padding", 0),
+        ("mask", 4),
+        ("cls", 2),
+    ):
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token)
 
     random = np.random.default_rng(3)

@@ -53,7 +53,9 @@ def test_the_loop_goes_on(tiny: Any) -> None:
                 await asyncio.sleep(0)
 
         ticking = asyncio.create_task(tick())
-        results = await asyncio.gather(*(s.agenerate([1, 50 + i], max_tokens=300, **GREEDY) for i, s in enumerate(sessions)))
+        results = await asyncio.gather(
+            *(s.agenerate([1, 50 + i], max_tokens=300, **GREEDY) for i, s in enumerate(sessions))
+        )
         ticking.cancel()
         assert [len(result.tokens) for result in results] == [300] * 3
         for session in sessions:

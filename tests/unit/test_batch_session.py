@@ -40,7 +40,7 @@ def test_requests_join_and_leave(tiny: Any) -> None:
         assert (batch.n_running, batch.n_waiting) == (0, 3)
         assert batch.step() == []
         assert (batch.n_running, batch.n_waiting) == (2, 1)
-        order = [request for request in batch.as_completed()]
+        order = list(batch.as_completed())
         assert order == [short, late, long]
         assert [len(request.result.tokens) for request in order] == [3, 3, 40]
         assert (batch.n_running, batch.n_waiting) == (0, 0)
@@ -154,7 +154,7 @@ def test_one_thread_at_a_time_and_cancel(tiny: Any) -> None:
         while thread.is_alive():
             try:
                 _ = batch.n_running
-            except SessionBusy:
+            except SessionBusy:  # noqa: PERF203 (it is what is waited for)
                 batch.cancel()
         thread.join()
         list(batch.as_completed())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +10,9 @@ from tiny_bert import write_tiny_bert
 
 from llamasmith import Embedder, Model, Reranker
 from llamasmith.errors import ContextFull, InvalidOption, SessionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TEXTS = ["hello world", "a cat", "the dog runs.", "hello", "the cat runs?", "world"]
 
@@ -62,9 +63,9 @@ def test_decoders_embed_too(tiny: Any) -> None:
 
 
 def test_long_texts_are_refused_or_cut(encoder: Any) -> None:
-    with Embedder(encoder, n_threads=1) as embedder:
-        with pytest.raises(ContextFull, match=r"Text 1 has \d+ tokens, there is room for 64"):
-            embedder.embed(["hello", "hello " * 100])
+    refused = pytest.raises(ContextFull, match=r"Text 1 has \d+ tokens, there is room for 64")
+    with Embedder(encoder, n_threads=1) as embedder, refused:
+        embedder.embed(["hello", "hello " * 100])
     with Embedder(encoder, n_threads=1, truncate=True) as embedder:
         np.testing.assert_allclose(embedder.embed("hello " * 100), embedder.embed("hello " * 90), atol=1e-5)
 

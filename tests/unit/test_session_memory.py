@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from llamasmith import Session
 from llamasmith.errors import InvalidOption, InvalidState, ModelNotFound, SessionBusy, SessionClosed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 PROMPT = [1, *range(40, 100)]
@@ -81,8 +83,7 @@ def test_forks_take_turns_token_by_token(tiny: Any) -> None:
         expected = [alone(tiny, [*PROMPT, 110], 10), alone(tiny, [*PROMPT, 120], 10)]
         session.decode(PROMPT)
         streams = [
-            one.stream([*PROMPT, end], max_tokens=10, **GREEDY)
-            for one, end in ((session, 110), (session.fork(), 120))
+            one.stream([*PROMPT, end], max_tokens=10, **GREEDY) for one, end in ((session, 110), (session.fork(), 120))
         ]
         open_ones = list(streams)
         while open_ones:
@@ -133,7 +134,10 @@ def test_shift_makes_room(tiny: Any) -> None:
 
 
 def test_shift_is_refused_where_memory_is_shared(tiny: Any) -> None:
-    with Session(tiny, n_ctx=256, n_threads=1, max_forks=1) as session, pytest.raises(InvalidOption, match="max_forks=0"):
+    with (
+        Session(tiny, n_ctx=256, n_threads=1, max_forks=1) as session,
+        pytest.raises(InvalidOption, match="max_forks=0"),
+    ):
         session.generate("a", context_shift=True)
     with Session(tiny, n_ctx=256, n_threads=1) as session, pytest.raises(InvalidOption, match="n_keep"):
         session.generate("a", context_shift=True, n_keep=256)
@@ -194,7 +198,8 @@ def test_a_busy_session_can_be_waited_for(tiny: Any) -> None:
 
         def work() -> None:
             for _ in range(5):
-                results.append(len(session.generate([1, 50], max_tokens=20, **GREEDY).tokens))
+                made = session.generate([1, 50], max_tokens=20, **GREEDY)
+                results.append(len(made.tokens))
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
@@ -224,7 +229,7 @@ def test_a_busy_session_is_refused_by_default(tiny: Any) -> None:
             try:
                 fork.decode([1])
                 fork.reset()
-            except SessionBusy as error:
+            except SessionBusy as error:  # noqa: PERF203 (it is what is asked for)
                 seen.append(type(error))
                 session.cancel()
         thread.join()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tiny_model import write_tiny_model
 
 from llamasmith import Model, ModelDraft, NgramDraft, Session
 from llamasmith.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 REPEATED = [1, *[40, 50, 60, 70, 80, 90] * 8]

@@ -15,8 +15,8 @@ import typer
 from .console import progress_bar
 
 if TYPE_CHECKING:
-    from ..model import Model
     from ..generation import Generation, Stream
+    from ..model import Model
 
 __all__ = ["FlashAttention", "generate"]
 
