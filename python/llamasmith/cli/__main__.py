@@ -13,6 +13,7 @@ from ..errors import LlamaError
 from .ab import ab
 from .console import print_error
 from .doctor import doctor
+from .fit import fit
 from .generate import generate
 from .lab import app as lab
 from .patches import app as patches
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command()(doctor)
 app.command()(pull)
+app.command()(fit)
 app.command()(generate)
 app.command()(ab)
 app.command()(rpc_server)
