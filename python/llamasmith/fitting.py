@@ -169,6 +169,7 @@ class _Trial:
     ) -> None:
         self.path = Path(path)
         self.model, self.session, self.tensor_split = model, session, tensor_split
+        self.devices: dict[str, int] = {}
         self._key: tuple[int, int] | None = None
         self._open: Model | None = None
         facts = self._load(0, 0).facts  # the devices are the same, however many layers they have
@@ -206,7 +207,7 @@ class _Trial:
             **self.session,
         ) as session:
             found = session.memory_breakdown()
-        uses = {name: [0, 0, 0, 0] for name in (HOST, *self.devices)}
+        uses: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in (HOST, *self.devices)}
         for row in found:
             # Memory that a GPU's driver pins for the host belongs to the GPU by name, and is the host's.
             use = uses[row["device"] if row["device"] in self.devices and not row["host"] else HOST]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +15,11 @@ from llamasmith.backends import Device
 from llamasmith.cli.__main__ import app
 from llamasmith.errors import InvalidOption, ModelNotFound, NotEnoughMemory
 from llamasmith.fit_search import Limits, Plan, Question, Usage, search
-from llamasmith.fitting import HOST, MIB, MemoryUse, experts_on_host
+from llamasmith.fitting import HOST, MemoryUse, experts_on_host
 from llamasmith.host_memory import HostMemory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HUGE = 2**60
 
@@ -44,9 +46,11 @@ class World:
         limits = Limits({} if gpu is None else {"GPU": gpu}, host)
         experts = self.n_layers - 1 if self.experts else 0
         question = Question(0 if gpu is None else self.n_layers, experts, n_ctx_min, n_ctx_max)
-        probe = (
-            self.probe if gpu is not None else lambda plan: Usage({}, self.probe(plan).host, self.probe(plan).mapped)
-        )
+
+        def probe(plan: Plan) -> Usage:
+            usage = self.probe(plan)
+            return usage if gpu is not None else Usage({}, usage.host, usage.mapped)
+
         return search(probe, limits, question)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from llamasmith.host_memory import host_memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MEMINFO = "MemTotal:       8000 kB\nMemFree: 100 kB\nMemAvailable:    4000 kB\nSwapFree: 9999 kB\n"
 V2 = {
