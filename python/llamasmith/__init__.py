@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .speculation import ModelDraft, NgramDraft
     from .threads import Budget, thread_budget
+    from .training import EpochResult, TrainingStep, finetune
 
 _HOME = {
     "Backend": "backends",
@@ -59,6 +60,9 @@ _HOME = {
     "perplexity": "scoring",
     "Budget": "threads",
     "thread_budget": "threads",
+    "EpochResult": "training",
+    "TrainingStep": "training",
+    "finetune": "training",
 }
 
 __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
@@ -93,6 +97,9 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "Timings",
     "Budget",
     "thread_budget",
+    "finetune",
+    "EpochResult",
+    "TrainingStep",
 ]
 
 

@@ -148,7 +148,7 @@ def fit(
     if n_gpu_layers is not None:
         integer("n_gpu_layers", n_gpu_layers, -1, INT32_MAX, " (-1 for all)")
     model = {"load_mode": load_mode, "use_extra_bufts": use_extra_bufts, "devices": devices}
-    session = {"n_outputs_max": n_outputs_max, "max_forks": max_forks}
+    session: dict[str, Any] = {"n_outputs_max": n_outputs_max, "max_forks": max_forks}
     session |= {name: value for name, value in options.items() if name not in _THREADS}
     host = host_memory()
     with _Trial(path, model, session, tuple(tensor_split), all_devices(), margin) as trial:

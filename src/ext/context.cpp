@@ -28,7 +28,7 @@ int32_t thread_count(const char * name, int64_t n) {
 
 Context::Context(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool,
                  std::shared_ptr<ThreadPool> pool_batch, const ContextOptions & options)
-    : model_(std::move(model)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)),
+    : model_(std::move(model)), use_(std::make_unique<Model::Use>(*model_)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)),
       loan_(std::make_shared<int>(0)), made_by_(getpid()) {
     llama_context_params params = context_params(*model_, options);
     params.n_threads            = pool_ ? pool_->n_threads() : thread_count("n_threads", options.n_threads);
@@ -405,6 +405,7 @@ void Context::close() {
     context_.reset();
     pool_.reset();
     pool_batch_.reset();
+    use_.reset();
     model_.reset();
 }
 

@@ -144,6 +144,7 @@ class Context {
 
     // In the order of making; freed in the other.
     std::shared_ptr<Model>         model_;
+    std::unique_ptr<Model::Use>    use_;
     std::shared_ptr<ThreadPool>    pool_;
     std::shared_ptr<ThreadPool>    pool_batch_;
     std::vector<std::shared_ptr<LoraAdapter>> adapters_;

@@ -19,6 +19,7 @@ void register_rpc(py::module_ & m);
 void register_quantize(py::module_ & m);
 void register_sampler(py::module_ & m);
 void register_session(py::module_ & m);
+void register_training(py::module_ & m);
 void register_vocab(py::module_ & m);
 
 // llama.cpp's registry of backends and its log belong to the process, so a second interpreter cannot have its own.
@@ -42,5 +43,6 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     register_session(m);
     register_batch_session(m);
     register_quantize(m);
+    register_training(m);
     register_chat(m);
 }

@@ -13,7 +13,10 @@ __all__ = ["write_tiny_model"]
 
 
 def write_tiny_model(path: Path, **changes: Any) -> Path:
-    """A two-layer llama with random weights: sound, quick, and talks nonsense. `changes` replace metadata values."""
+    """A two-layer llama with random weights: sound, quick, and talks nonsense. `changes` replace metadata values.
+
+    `norms` names further tensors of a head's width, in each layer.
+    """
     import gguf
 
     width, heads, heads_kv, feed, layers, context = 64, 4, 2, 128, 2, 512
@@ -27,7 +30,7 @@ def write_tiny_model(path: Path, **changes: Any) -> Path:
     ]
     types = [2, 3, 3, *([6] * 256), *([1] * len(pieces))]
 
-    writer = gguf.GGUFWriter(str(path), "llama")
+    writer = gguf.GGUFWriter(str(path), changes.get("arch", "llama"))
     writer.add_name("tiny")
     writer.add_context_length(changes.get("context", context))
     writer.add_embedding_length(width)
@@ -60,12 +63,15 @@ def write_tiny_model(path: Path, **changes: Any) -> Path:
         add(f"{block}.attn_k.weight", kv, width)
         add(f"{block}.attn_v.weight", kv, width)
         add(f"{block}.attn_output.weight", width, width)
+        for norm in changes.get("norms", ()):
+            add(f"{block}.{norm}.weight", width // heads)
         add(f"{block}.ffn_norm.weight", width)
         add(f"{block}.ffn_gate.weight", feed, width)
         add(f"{block}.ffn_up.weight", feed, width)
         add(f"{block}.ffn_down.weight", width, feed)
     add("output_norm.weight", width)
-    add("output.weight", len(tokens), width)
+    if not changes.get("tied", False):  # else it is the table of embeddings
+        add("output.weight", len(tokens), width)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
