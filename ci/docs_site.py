@@ -4,8 +4,8 @@
     ci/docs                 # makes build/docs-venv if need be, builds, and looks for anything loaded from elsewhere
     ci/docs --external      # ... and prints the addresses of other sites that the pages link to, each with its pages
 
-The environment has what the extra `docs` of pyproject.toml names. The package itself is not built for it: its docstrings
-are read from the sources.
+The environment has what the extra `docs` of pyproject.toml names. The package is not built for it: its docstrings are
+read from the sources.
 """
 
 from __future__ import annotations

@@ -207,8 +207,8 @@ def _need_f32(model: Model) -> None:
     kind = model.facts["ftype"]
     if "F32" not in kind:
         raise InvalidOption(
-            f"{model.path.name} has weights of the type {kind}, and only those of f32 can be trained. Make an F32 model "
-            f"of it with quantize(src, dst, 'F32', allow_requantize=True), or name f32 weights with param_filter, such as "
+            f"{model.path.name} has weights of the type {kind}, and only those of f32 can be trained. Make an F32 "
+            f"model of it with quantize(src, dst, 'F32', allow_requantize=True), or name f32 weights: param_filter="
             f"'norm'."
         )
 
