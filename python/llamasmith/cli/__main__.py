@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from ..errors import LlamaError
 from .ab import ab
+from .chat import chat
 from .console import print_error
 from .doctor import doctor
 from .generate import generate
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(pull)
 app.command()(generate)
+app.command()(chat)
 app.command()(ab)
 app.command()(rpc_server)
 app.add_typer(lab)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 from contextlib import closing
@@ -12,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import progress_bar
+from .console import load_model
 
 if TYPE_CHECKING:
     from ..generation import Generation, Stream
-    from ..model import Model
 
 __all__ = ["FlashAttention", "generate"]
 
@@ -82,7 +80,7 @@ def generate(
     # Before the model, which may take long to load only for a bad number of threads to be refused.
     with (
         closing(ThreadPool(threads, wait=wait)) as pool,
-        _load(os.fspath(path), rpc or "") as loaded,
+        load_model(path, rpc=rpc or "") as loaded,
         Session(loaded, n_ctx=n_ctx, pool=pool, flash_attn=flash_attn.value) as session,
     ):
         pieces = session.stream(
@@ -102,13 +100,6 @@ def generate(
             typer.echo(pieces.result.text)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
-
-
-def _load(path: str, rpc: str) -> Model:
-    from .. import Model
-
-    with progress_bar() as show:
-        return Model(path, rpc=rpc, progress=lambda fraction: show("Loading the model", fraction, 1.0))
 
 
 def _follow(pieces: Stream, *, show: bool) -> bool:
