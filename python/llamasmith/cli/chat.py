@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import load_model
+from .generating import NCtx, RunModel, SamplingSeed, Temperature, ThreadCount
 
 if TYPE_CHECKING:
     from ..generation import Generation, Stream
@@ -17,23 +18,15 @@ __all__ = ["chat"]
 
 
 def chat(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Path of a GGUF file, or a name that `pull` knows.", show_default=False)
-    ],
+    model: RunModel,
     system: Annotated[
         str | None, typer.Option(help="What the model is told before the conversation.", show_default=False)
     ] = None,
     n_predict: Annotated[int, typer.Option("--n-predict", "-n", min=1, help="The most tokens of an answer.")] = 512,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0: always the most likely token.")] = 0.8,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="For the same choice again.", show_default="random")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", help="Compute threads.", show_default="the thread budget")
-    ] = None,
-    n_ctx: Annotated[
-        int | None, typer.Option(help="Room for tokens.", show_default="the model's, at most 4096")
-    ] = None,
+    temperature: Temperature = 0.8,
+    seed: SamplingSeed = None,
+    threads: ThreadCount = None,
+    n_ctx: NCtx = None,
 ) -> None:
     """Chat with a model, line by line. Ctrl-C stops an answer, Ctrl-D ends the conversation."""
     from .. import Session, ThreadPool
@@ -46,9 +39,8 @@ def chat(
         load_model(path) as loaded,
         Session(loaded, n_ctx=n_ctx, pool=pool) as session,
     ):
-        loaded.chat_prompt(
-            [{"role": "user", "content": ""}]
-        )  # a model that cannot chat says so before anything is typed
+        # A model that cannot chat says so before anything is typed.
+        loaded.chat_prompt([{"role": "user", "content": ""}])
         while (line := _ask()) is not None:
             if line.strip():
                 messages.append({"role": "user", "content": line})
