@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .build import BuildInfo, build_info
     from .embedding import Embedder, Reranker
     from .engine import Engine, engines, load_engine, loaded_engine
+    from .fitting import Fit, fit
     from .generation import Generation, Timings
     from .grammar import json_schema_grammar
     from .model import Model
@@ -40,6 +41,8 @@ _HOME = {
     "engines": "engine",
     "load_engine": "engine",
     "loaded_engine": "engine",
+    "Fit": "fitting",
+    "fit": "fitting",
     "Model": "model",
     "quantize": "quantize",
     "BatchSession": "batch_session",
@@ -73,6 +76,8 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "load_backend",
     "loaded_backends",
     "Model",
+    "Fit",
+    "fit",
     "quantize",
     "Generation",
     "Session",

@@ -14,6 +14,7 @@ from .ab import ab
 from .chat import chat
 from .console import print_error
 from .doctor import doctor
+from .fit import fit
 from .generate import generate
 from .lab import app as lab
 from .patches import app as patches
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.command()(doctor)
 app.command()(pull)
+app.command()(fit)
 app.command()(generate)
 app.command()(chat)
 app.command()(ab)
