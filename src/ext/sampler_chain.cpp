@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "abort_guard.hpp"
 #include "errors.hpp"
 #include "log.hpp"
 #include "named.hpp"
@@ -57,6 +58,7 @@ void SamplerChain::apply_all(llama_token_data_array & array) {
     }
     *failure_ = nullptr;
     try {
+        const AbortGuard guard;
         llama_sampler_apply(chain_.get(), &array);
     } catch (const std::exception & error) {
         throw Error("DecodeFailed", std::string("A sampler failed: ") + error.what() + ".");
@@ -154,6 +156,7 @@ void SamplerChain::accept_checked(llama_token token) {
     }
     *failure_ = nullptr;
     try {
+        const AbortGuard guard;
         llama_sampler_accept(chain_.get(), token);
     } catch (const std::exception & error) {
         broken_ = true;
