@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "abort_guard.hpp"
 #include "errors.hpp"
 #include "log.hpp"
 #include "named.hpp"
@@ -73,6 +74,7 @@ void SamplerChain::apply_all(llama_token_data_array & array) {
     }
     *failure_ = nullptr;
     try {
+        const AbortGuard guard;
         llama_sampler_apply(chain_.get(), &array);
     } catch (const std::exception & error) {
         throw Error("DecodeFailed", std::string("A sampler failed: ") + error.what() + ".");
@@ -208,6 +210,7 @@ void SamplerChain::accept_checked(llama_token token) {
     }
     *failure_ = nullptr;
     try {
+        const AbortGuard guard;
         llama_sampler_accept(chain_.get(), token);
     } catch (const std::exception & error) {
         broken_ = true;
