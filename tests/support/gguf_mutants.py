@@ -7,7 +7,25 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from gguf_bytes import ARRAY, BOOL, F32, F64, I8, I32, I64, STRING, U8, U16, U32, U64, Tensor, Value, array, number, words
+from gguf_bytes import (
+    ARRAY,
+    BOOL,
+    F32,
+    F64,
+    I8,
+    I32,
+    I64,
+    STRING,
+    U8,
+    U16,
+    U32,
+    U64,
+    Tensor,
+    Value,
+    array,
+    number,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +36,19 @@ HOSTILE = (0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 63, 64, 65, 100, 127, 128, 255, 256, 
 HOSTILE += (2**24, 2**31 - 1, 2**31, 2**32 - 1)
 LENGTHS = (0, 1, 2**16, 2**31, 2**32, 2**62, 2**63, 2**64 - 1)
 KINDS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "hybriddna", "whitespace", "test", "none", "x")
-PRES = ("default", "llama-bpe", "gpt-2", "smollm", "deepseek-llm", "whitespace", "gemma4", "kimi-k2", "tekken", "bloom", "")
+PRES = (
+    "default",
+    "llama-bpe",
+    "gpt-2",
+    "smollm",
+    "deepseek-llm",
+    "whitespace",
+    "gemma4",
+    "kimi-k2",
+    "tekken",
+    "bloom",
+    "",
+)
 ARCHES = ("llama", "bert", "t5", "rwkv6", "plamo2", "gemma3", "mamba2", "qwen35moe", "clip", "nonesuch", "")
 NAMES = ("Phi-3 mini", "modern-bert", "small", "")
 SPECIAL = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "cls", "fim_pre", "fim_sep", "prefix")
@@ -70,7 +100,9 @@ def hostile_value(chance: Random) -> Value:
         return words(chance.choice([*KINDS, *PRES, "yarn", "linear"]))
     if kind == ARRAY:
         n = chance.choice([0, 1, 2, 3, 4, 5, 512, 513])
-        return array(*chance.choice([(U32, list(range(n))), (I32, [-1] * n), (F32, [float("nan")] * n), (STRING, ["a"] * n)]))
+        return array(
+            *chance.choice([(U32, list(range(n))), (I32, [-1] * n), (F32, [float("nan")] * n), (STRING, ["a"] * n)])
+        )
     if kind in (F32, F64):
         value = chance.choice([0.0, -1.0, float("nan"), float("inf"), 1e38, 1e-38])
         return Value(kind, struct.pack("<f" if kind == F32 else "<d", value))
@@ -139,7 +171,9 @@ def lists(chance: Random, file: File) -> File:
             values = [chance.choice([1, 2, 3, 4, 5, 6, 6, 0, -1, 99, 2**31 - 1]) for _ in range(max(n, 0))]
             return file.put("tokenizer.ggml.token_type", array(chance.choice([I32, I32, U32, I64]), values_for(values)))
         case 1:
-            scores = [chance.choice([0.0, -1.0, float("nan"), float("inf"), -float("inf"), 3e38]) for _ in range(max(n, 0))]
+            scores = [
+                chance.choice([0.0, -1.0, float("nan"), float("inf"), -float("inf"), 3e38]) for _ in range(max(n, 0))
+            ]
             return file.put("tokenizer.ggml.scores", array(chance.choice([F32, F32, F64]), scores))
         case 2:
             ids = [chance.choice([-1, 0, 1, 2**31 - 1]) for _ in range(chance.randrange(5))]

@@ -19,7 +19,6 @@ from random import Random
 import gguf_mutants
 import small_models
 import small_vocabs
-from gguf_bytes import number
 
 from llamasmith import Model, Session
 from llamasmith.errors import InvalidModel, InvalidOption, LlamaError, NotEnoughMemory
