@@ -267,8 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--from", dest="directory", type=Path, help="take it from this directory and nowhere else")
     parser.add_argument("--git", metavar="URL", help="take it from this git repository and nowhere else")
-    parser.add_argument("--dest", type=Path, help="default: vendor/llama.cpp, for tests build/upstream-tests/source")
-    parser.add_argument("--tests", action="store_true", help="not that tree, but upstream's tests that go with it")
+    parser.add_argument("--dest", type=Path, help="default: vendor/llama.cpp; a folder of build/ for what follows")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--tests", action="store_true", help="not that tree, but upstream's tests that go with it")
+    other.add_argument("--vocabs", action="store_true", help="... upstream's vocabularies, with texts and their tokens")
     parser.add_argument("--pin", type=Path, default=HERE / "UPSTREAM.toml", help="default: vendor/UPSTREAM.toml")
     parser.add_argument("--check", action="store_true", help="hash every file of what is there, fetch nothing")
     parser.add_argument("--force", action="store_true", help="replace a tree that is not the pinned one")
@@ -280,7 +282,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"llamasmith: {line}", flush=True)
 
     if options.dest is None:
-        options.dest = HERE.parent / "build" / "upstream-tests" / "source" if options.tests else HERE / "llama.cpp"
+        build = HERE.parent / "build"
+        options.dest = HERE / "llama.cpp"
+        if options.tests or options.vocabs:
+            options.dest = build / "upstream-tests" / "source" if options.tests else build / "upstream-vocabs"
     options.dest = options.dest.absolute()  # carriers run in other folders
     directory, git = options.directory, options.git
     if directory is None and git is None:  # the command line names a carrier before the environment does
@@ -289,10 +294,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             git = os.environ.get("LLAMASMITH_LLAMA_CPP_GIT") or None
     try:
-        pin = load_pin(options.pin, tests=options.tests)
+        pin = load_pin(options.pin, tests=options.tests, vocabs=options.vocabs)
         if options.check:
             if not options.dest.is_dir():
-                words = "python vendor/fetch.py --tests" if options.tests else "python vendor/fetch.py"
+                which = " --tests" if options.tests else " --vocabs" if options.vocabs else ""
+                words = f"python vendor/fetch.py{which}"
                 raise VendorError(f"{options.dest} does not exist; fetch it with: {words}")
             if wrong := verify(options.dest, pin, stamped=False):
                 raise refusal(options.dest, pin, wrong)

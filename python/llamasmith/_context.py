@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ class SharedContext:
     ) -> None:
         _refuse_unknown(options, what)
         self._make_pools(options)
-        self.users = 1
+        self._users = 1
+        self._counting = threading.Lock()
         self.native = _core.Context(
             model._native,
             pool=None if self.pool is None else self.pool._native,
@@ -113,12 +115,15 @@ class SharedContext:
 
     def join(self) -> None:
         """One more session uses it."""
-        self.users += 1
+        with self._counting:
+            self._users += 1
 
     def leave(self) -> None:
         """One session less; closed with the last one, and its own pools too."""
-        self.users -= 1
-        if self.users == 0:
+        with self._counting:
+            self._users -= 1
+            last = self._users == 0
+        if last:
             self.close()
 
     def close(self) -> None:

@@ -117,7 +117,10 @@ class Session(Closing):
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens in the memory; -1 for those of a state that came without them."""
+        """The tokens in the memory; -1 for those of a state that came without them.
+
+        A generation's last token is not among them: it is evaluated when the session goes on from there.
+        """
         with self._turn:
             return self._native.tokens
 
@@ -305,6 +308,7 @@ class Session(Closing):
     def save_state(self) -> bytes:
         """What the session remembers, as bytes: `load_state()` goes on from there, also in another process."""
         with self._turn:
+            self._native.settle()
             tokens = self._native.tokens
             return _state.pack(tokens, self._context.save_state(seq_id=self._native.seq_id, partial=False))
 
@@ -325,6 +329,7 @@ class Session(Closing):
         Raises ModelNotFound if it cannot be written.
         """
         with self._turn:
+            self._native.settle()
             tokens = self._native.tokens
             self._context.save_state_file(file_path(path), tokens=tokens, seq_id=self._native.seq_id)
 

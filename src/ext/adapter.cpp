@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 
+#include "abort_guard.hpp"
 #include "errors.hpp"
 #include "ggml.h"
 #include "gguf.h"
@@ -24,6 +25,7 @@ LoraAdapter::LoraAdapter(std::shared_ptr<Model> model, const std::string & path)
     take_complaints();
     std::string why;
     try {
+        const AbortGuard guard;
         adapter_ = llama_adapter_lora_init(model_->get(), path.c_str());
     } catch (const std::exception & error) {
         why = error.what();

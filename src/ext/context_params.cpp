@@ -5,6 +5,7 @@
 #include <exception>
 #include <string>
 
+#include "abort_guard.hpp"
 #include "errors.hpp"
 #include "log.hpp"
 #include "named.hpp"
@@ -169,7 +170,8 @@ llama_context * make_context(const Model & model, const llama_context_params & p
     take_complaints();
     std::string why;
     try {
-        llama_context * context = llama_init_from_model(model.get(), params);
+        const AbortGuard guard;  // it plans a graph, which a model of an odd shape does not survive
+        llama_context *  context = llama_init_from_model(model.get(), params);
         if (context != nullptr) {
             return context;  // of a server that is lost by now, the first batch will tell
         }

@@ -20,6 +20,8 @@ std::mutex       mutex;
 std::deque<Line> queue;
 // A flood that nobody collects must not eat the memory; the newest lines are the ones that explain a failure.
 constexpr std::size_t max_queued = 4096;
+// Bytes of what an error message quotes. The last lines say why.
+constexpr std::size_t max_complaints = 4096;
 
 thread_local std::string complaints;
 thread_local int         level_of_line = 20;
@@ -45,10 +47,13 @@ bool finalizing() {
 
 void on_log(ggml_log_level level, const char * text, void *) {
     if (level != GGML_LOG_LEVEL_CONT) {
-        level_of_line = hushed ? 10 : python_level(level);
+        level_of_line = python_level(level);
     }
     if (level_of_line >= 30) {
         complaints += text;
+        if (complaints.size() > 16 * max_complaints) {  // from a vocabulary of empty tokens, a line for each
+            complaints.erase(0, complaints.size() - max_complaints);
+        }
     }
     if (watching != nullptr) {
         (*watching)(text);
@@ -61,7 +66,7 @@ void on_log(ggml_log_level level, const char * text, void *) {
     if (queue.size() == max_queued) {
         queue.pop_front();
     }
-    queue.push_back({ level_of_line, text });
+    queue.push_back({ hushed ? 10 : level_of_line, text });
 }
 
 }  // namespace
@@ -72,6 +77,9 @@ void capture_log() {
 
 std::string take_complaints() {
     std::string taken = std::exchange(complaints, {});
+    if (taken.size() > max_complaints) {
+        taken.replace(0, taken.size() - max_complaints, "...");
+    }
     while (!taken.empty() && taken.back() == '\n') {
         taken.pop_back();
     }

@@ -7,12 +7,16 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
+#include "abort_guard.hpp"
 #include "engine.hpp"
 #include "errors.hpp"
 #include "gguf.hpp"
+#include "gguf_vocab.hpp"
 #include "log.hpp"
 #include "shape.hpp"
+#include "tokenizing.hpp"
 
 namespace smith {
 
@@ -37,9 +41,12 @@ bool on_progress(float fraction, void * data) {
 Model::Model(const std::string & path, const ModelOptions & options)
     : path_(path), vocab_only_(options.vocab_only), no_alloc_(options.no_alloc), made_by_(getpid()) {
     engine();
-    const GgufFacts facts = check_gguf(path);
-    if (!options.vocab_only) {
-        check_shape(path, facts, options.kv_overrides);
+    {
+        const GgufFacts facts = check_gguf_files(path);
+        check_vocab(path, facts, options.kv_overrides);
+        if (!options.vocab_only) {
+            check_shape(path, facts, options.kv_overrides);
+        }
     }
 
     Progress progress{ options.progress, false };
@@ -53,7 +60,10 @@ Model::Model(const std::string & path, const ModelOptions & options)
     const Servers::Turn turn(servers_);
     take_complaints();
     try {
+        const AbortGuard guard;
         model_.reset(llama_model_load_from_file(path.c_str(), params));
+    } catch (const std::bad_alloc &) {
+        throw Error("NotEnoughMemory", path + " does not fit into memory.");
     } catch (const std::exception & error) {
         servers_.check();
         throw Error("InvalidModel", path + " cannot be loaded: " + error.what() + ".");
@@ -192,35 +202,14 @@ std::vector<llama_token> Model::tokenize(const std::string & text, bool add_spec
         throw Error("InvalidOption", "The text has " + std::to_string(text.size()) + " bytes; at most " +
                                          std::to_string(INT32_MAX / 2) + " can be tokenised at once.");
     }
-    const auto               length = static_cast<int32_t>(text.size());
-    std::vector<llama_token> tokens(text.size() + 2);  // no token is shorter than a byte; two for begin and end
-    int32_t n = llama_tokenize(vocab(), text.data(), length, tokens.data(), static_cast<int32_t>(tokens.size()),
-                               add_special, parse_special);
-    if (n == INT32_MIN) {
-        throw Error("InvalidOption", "The text has more tokens than can be counted.");
-    }
-    if (n < 0) {
-        tokens.resize(static_cast<std::size_t>(-n));
-        n = llama_tokenize(vocab(), text.data(), length, tokens.data(), -n, add_special, parse_special);
-    }
-    tokens.resize(static_cast<std::size_t>(n < 0 ? 0 : n));
-    return tokens;
+    return smith::tokenize(vocab(), path_, text, add_special, parse_special);
 }
 
 std::string Model::detokenize(const std::vector<llama_token> & tokens, bool remove_special,
                               bool unparse_special) const {
     need_vocabulary();
     check_tokens(tokens);
-    const auto  count = static_cast<int32_t>(tokens.size());
-    std::string text(tokens.size() * 8 + 16, '\0');
-    int32_t n = llama_detokenize(vocab(), tokens.data(), count, text.data(), static_cast<int32_t>(text.size()),
-                                 remove_special, unparse_special);
-    if (n < 0) {
-        text.resize(static_cast<std::size_t>(-n));
-        n = llama_detokenize(vocab(), tokens.data(), count, text.data(), -n, remove_special, unparse_special);
-    }
-    text.resize(static_cast<std::size_t>(n < 0 ? 0 : n));
-    return text;
+    return smith::detokenize(vocab(), path_, tokens, remove_special, unparse_special);
 }
 
 std::string Model::piece(llama_token token, bool special, int32_t lstrip) const {

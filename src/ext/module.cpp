@@ -1,4 +1,5 @@
 // The extension's table of contents. One register_<noun>.cpp for each noun, in the order in which they need each other.
+#include "abort_guard.hpp"
 #include "errors.hpp"
 #include "log.hpp"
 #include "neighbours.hpp"
@@ -28,6 +29,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     smith::check_neighbours();
     smith::register_errors();
     smith::capture_log();
+    smith::catch_aborts();
     smith::register_shutdown();
     register_backend(m);
     register_engine(m);

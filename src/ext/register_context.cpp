@@ -202,7 +202,13 @@ static void register_batch(py::module_ & m) {
 }
 
 static void register_memory(py::class_<Context, std::shared_ptr<Context>> & c) {
-    c.def("memory_clear", in_turn(&Context::memory_clear), py::kw_only(), py::arg("data"))
+    c.def(
+         "memory_clear",
+         [](Context & self, bool data) {
+             const Turn turn(self);
+             smith::unlocked([&] { self.memory_clear(data); });  // zeroes gigabytes
+         },
+         py::kw_only(), py::arg("data"))
         .def("seq_rm", in_turn(&Context::seq_rm), py::arg("seq_id"), py::arg("p0"), py::arg("p1"))
         .def("seq_cp", in_turn(&Context::seq_cp), py::arg("seq_id_src"), py::arg("seq_id_dst"), py::arg("p0"), py::arg("p1"))
         .def("seq_keep", in_turn(&Context::seq_keep), py::arg("seq_id"))

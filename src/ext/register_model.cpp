@@ -46,6 +46,12 @@ static PyModel load(const std::string & path, bool vocab_only, bool check_tensor
     }
 }
 
+// For work without the GIL, during which another thread may close the model.
+static std::shared_ptr<Model> held(const PyModel & self) {
+    self.get();  // refuses what is closed
+    return self.model;
+}
+
 static py::dict metadata(const PyModel & self) {
     const llama_model * model = self.get().get();
     py::dict            all;
@@ -74,14 +80,16 @@ void register_model(py::module_ & m) {
         .def(
             "tokenize",
             [](const PyModel & self, const std::string & text, bool add_special, bool parse_special) {
-                const Model & model = self.get();  // `text` is our own copy; megabytes take seconds
-                return smith::unlocked([&] { return model.tokenize(text, add_special, parse_special); });
+                const auto model = held(self);  // `text` is our own copy; megabytes take seconds
+                return smith::unlocked([&] { return model->tokenize(text, add_special, parse_special); });
             },
             py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"))
         .def(
             "detokenize",
-            [](const PyModel & self, const std::vector<llama_token> & tokens, bool remove_special,
-               bool unparse_special) { return py::bytes(self.get().detokenize(tokens, remove_special, unparse_special)); },
+            [](const PyModel & self, const std::vector<llama_token> & tokens, bool remove_special, bool unparse_special) {
+                const auto model = held(self);
+                return py::bytes(smith::unlocked([&] { return model->detokenize(tokens, remove_special, unparse_special); }));
+            },
             py::arg("tokens"), py::kw_only(), py::arg("remove_special"), py::arg("unparse_special"))
         .def("close", [](PyModel & self) { self.model.reset(); })
         .def_property_readonly("closed", [](const PyModel & self) { return !self.model; })
@@ -89,8 +97,8 @@ void register_model(py::module_ & m) {
         .def_property_readonly("n_vocab", [](const PyModel & self) { return self.get().n_vocab(); })
         .def("bytes_per_token",
              [](const PyModel & self) {
-                 const Model & model = self.get();
-                 return smith::unlocked([&] { return smith::bytes_per_token(model); });  // reads files
+                 const auto model = held(self);
+                 return smith::unlocked([&] { return smith::bytes_per_token(*model); });  // reads files
              })
         .def_property_readonly("metadata", &metadata)
         .def_property_readonly("facts", [](const PyModel & self) { return smith::facts(self.get()); })
@@ -107,14 +115,15 @@ void register_model(py::module_ & m) {
         .def(
             "save",
             [](const PyModel & self, const std::string & path) {
-                const std::shared_ptr<Model> model = (self.get(), self.model);
+                const auto model = held(self);
                 smith::unlocked([&] { model->save(path); });  // writes gigabytes
             },
             py::arg("path"))
         .def(
             "token_embeddings",
             [](const PyModel & self) {
-                const Model & model = self.get();
+                const auto owner = held(self);
+                const Model & model = *owner;
                 if (model.vocab_only() || model.no_alloc()) {
                     throw smith::Error("InvalidOption", model.path() + " was loaded without its weights.");
                 }

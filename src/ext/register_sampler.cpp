@@ -207,7 +207,7 @@ void register_sampler(py::module_ & m) {
             "accept", [](SamplerChain & self, int64_t token) { smith::unlocked([&] { self.accept(token); }); },
             py::arg("token"))
         .def("reset", [](SamplerChain & self) { smith::unlocked([&] { self.reset(); }); })
-        .def("clone", [](const SamplerChain & self) { return self.clone(); })
+        .def("clone", [](const SamplerChain & self) { return smith::unlocked([&] { return self.clone(); }); })  // grammars
         .def("remove", &SamplerChain::remove, py::arg("index"))
         .def("__len__", [](const SamplerChain & self) { return self.names().size(); })
         .def_property_readonly("names", [](const SamplerChain & self) { return py::tuple(py::cast(self.names())); })

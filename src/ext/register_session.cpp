@@ -112,6 +112,11 @@ void register_session(py::module_ & m) {
         .def("start", &start, py::arg("tokens"))
         .def("advance", &advance, py::arg("id"), py::arg("n"))
         .def("state", &state, py::arg("id"))
+        .def("settle",
+             [](Session & self) {
+                 const Session::Turn turn(self);
+                 run(self, [&] { self.settle(); });
+             })
         .def("reset",
              [](Session & self) {
                  const Session::Turn turn(self);

@@ -3,7 +3,9 @@
 #include <exception>
 #include <regex>
 
+#include "abort_guard.hpp"
 #include "errors.hpp"
+#include "grammar_check.hpp"
 #include "log.hpp"
 #include "named.hpp"
 #include "sampler_chain.hpp"
@@ -12,11 +14,7 @@ namespace smith {
 
 namespace {
 
-// Parsing and matching recurse; these keep the stack's use far below what a thread has.
-constexpr std::size_t max_grammar = 1 << 20;
-constexpr std::size_t max_rules   = 10000;
-constexpr int         max_nesting = 200;
-constexpr std::size_t max_pattern = 512;
+constexpr std::size_t max_pattern = 512;  // bytes; matching recurses
 
 constexpr int64_t max_history = 1 << 20;
 
@@ -79,21 +77,7 @@ void SamplerChain::add_mirostat_v2(uint32_t seed, float tau, float eta) {
 
 void SamplerChain::check_grammar(const std::string & grammar, const std::string & root) const {
     model_->need_vocabulary();
-    if (grammar.empty() || grammar.size() > max_grammar || grammar.find('\0') != std::string::npos ||
-        root.find('\0') != std::string::npos) {
-        throw Error("InvalidOption", "The grammar has " + std::to_string(grammar.size()) + " bytes. Allowed: 1 to " +
-                                         std::to_string(max_grammar) + ", without NUL.");
-    }
-    int         depth = 0;
-    std::size_t rules = 0;
-    for (std::size_t i = 0; i < grammar.size(); i++) {
-        depth += grammar[i] == '(' ? 1 : grammar[i] == ')' ? -1 : 0;  // in texts too: they may as well be balanced
-        rules += grammar.compare(i, 3, "::=") == 0 ? 1 : 0;
-        if (depth > max_nesting || rules > max_rules) {
-            throw Error("InvalidOption", "The grammar is too large: at most " + std::to_string(max_rules) + " rules, and " +
-                                             std::to_string(max_nesting) + " parentheses within each other.");
-        }
-    }
+    smith::check_grammar(model_->vocab(), grammar, root);
 }
 
 // Parses a grammar by `make`. Why one is refused is in llama.cpp's log alone.
@@ -102,6 +86,7 @@ template <typename Make> static llama_sampler * parsed(Make && make) {
     llama_sampler * sampler = nullptr;
     std::string     why;
     try {
+        const AbortGuard guard;
         sampler = make();
     } catch (const std::exception & error) {
         why = error.what();

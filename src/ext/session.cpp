@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "errors.hpp"
 #include "named.hpp"
@@ -68,6 +69,7 @@ Session::Turn::~Turn() {
 }
 
 std::unique_ptr<Session> Session::fork() {
+    settle();
     auto other = std::make_unique<Session>(context_, nullptr);
     other->sequence_->copy(*sequence_, sequence_->size());
     return other;
@@ -78,9 +80,24 @@ void Session::accept_tokens(const std::vector<llama_token> & tokens) {
         throw Error("InvalidOption", "No tokens to evaluate: give at least one.");
     }
     context_->model().check_tokens(tokens);
+    settle();
     sequence_->need_room(tokens.size());
-    generation_.reset();
     waiting_ = tokens;
+}
+
+std::vector<llama_token> Session::take_pending() {
+    std::vector<llama_token> pending = std::exchange(waiting_, {});
+    if (!generation_ || !generation_->prompt_done) {
+        pending.clear();  // the rest of a prompt that was given up
+    }
+    return pending;
+}
+
+void Session::settle() {
+    std::vector<llama_token> pending = take_pending();
+    generation_.reset();
+    sequence_->need_room(pending.size());
+    sequence_->evaluate(pending);
 }
 
 void Session::decode(const std::vector<llama_token> & tokens, float * every_logits) {
@@ -132,9 +149,11 @@ void Session::check_shift(const MemoryOptions & memory) const {
 void Session::start(const std::vector<llama_token> & prompt, const GenerationOptions & options, const MemoryOptions & memory) {
     Generation next(options, prompt, context_->model());  // may refuse its options: before anything is forgotten
     check_shift(memory);
-    std::size_t known = 0;
+    std::size_t              known = 0;
+    std::vector<llama_token> pending;
     if (memory.append) {
-        sequence_->need_room(prompt.size());
+        sequence_->need_room(prompt.size() + waiting_.size());
+        pending = take_pending();
     } else if (prompt.size() > static_cast<std::size_t>(context_->n_ctx_seq())) {
         throw Error("ContextFull", "The prompt has " + std::to_string(prompt.size()) + " tokens, the context has room for " +
                                        std::to_string(context_->n_ctx_seq()) + " (n_ctx). Shorten it, or make a Session with a larger n_ctx.");
@@ -147,7 +166,8 @@ void Session::start(const std::vector<llama_token> & prompt, const GenerationOpt
     generation_.emplace(std::move(next));
     generation_id_++;
     memory_ = memory;
-    waiting_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(known), prompt.end());
+    waiting_ = std::move(pending);
+    waiting_.insert(waiting_.end(), prompt.begin() + static_cast<std::ptrdiff_t>(known), prompt.end());
 }
 
 Generation & Session::generation() {
@@ -267,7 +287,6 @@ void Session::advance(int64_t n) {
             throw;
         }
         g.stop_reason = "cancelled";
-        waiting_.clear();
     }
 }
 

@@ -65,6 +65,9 @@ class Session {
     void        advance(int64_t n);
     Generation & generation();
 
+    // A generation's last token is chosen, but not evaluated until one after it is wanted. This puts it into the memory.
+    void settle();
+
     void reset();  // forgets all tokens
     void set_tokens(const std::vector<llama_token> & tokens);
     const std::vector<llama_token> & tokens() const { return sequence_->tokens(); }
@@ -81,6 +84,7 @@ class Session {
     Context & context() { return *context_; }
 
   private:
+    std::vector<llama_token> take_pending();
     void        accept_tokens(const std::vector<llama_token> & tokens);
     void        check_shift(const MemoryOptions & memory) const;
     bool        make_room();

@@ -40,6 +40,15 @@ class Shape {
 
     bool has(const char * name) const { return facts_.numbers.count(key(name)) != 0; }
 
+    const std::string & arch() const { return arch_; }
+
+    // The number for one layer, of which there is one for each, or one for all.
+    uint32_t number(const char * name, std::size_t layer) const {
+        const auto list = facts_.lists.find(key(name));
+        return list == facts_.lists.end() || layer >= list->second.size() ? number(name)
+                                                                         : static_cast<uint32_t>(list->second[layer]);
+    }
+
     void need(bool sound, const char * name, const std::string & allowed) const {
         if (!sound) {
             throw Error("InvalidModel", path_ + " has " + key(name) + " = " + std::to_string(number(name)) + ". Allowed: " +
@@ -53,6 +62,23 @@ class Shape {
     const std::vector<std::pair<std::string, MetaValue>> & overrides_;
     std::string                                            arch_;
 };
+
+// What upstream divides by without a look.
+void check_divisors(const Shape & shape, uint32_t layers, uint32_t experts) {
+    for (const char * name : { "full_attention_interval", "attention.output_group_count" }) {
+        shape.need(!shape.has(name) || shape.number(name) > 0, name, "1 or more");
+    }
+    shape.need(!shape.has("ssm.group_count") || shape.number("ssm.group_count") > 0 || shape.arch() == "plamo2",
+               "ssm.group_count", "1 or more");
+    for (const char * arch : { "glm4moe", "llada-moe", "grovemoe", "qwen35moe" }) {
+        shape.need(shape.arch() != arch || experts > 0, "expert_count", "1 or more");
+    }
+    for (std::size_t i = 0; shape.arch().compare(0, 10, "nemotron_h") == 0 && i < layers && experts > 0; i++) {
+        shape.need(shape.number("feed_forward_length", i) == 0 || shape.number("expert_feed_forward_length", i) > 0 ||
+                       shape.number("expert_used_count", i) > 0,
+                   "expert_used_count", "1 or more for each layer of experts");
+    }
+}
 
 }  // namespace
 
@@ -81,6 +107,7 @@ void check_shape(const std::string & path, const GgufFacts & facts,
     shape.need(experts == 0 ? groups == 0 : groups < experts && (groups < 2 || experts % groups == 0), "expert_group_count",
                "less than expert_count, " + std::to_string(experts) + ", which it divides");
     shape.need(groups < 2 || (chosen > 0 && chosen < groups), "expert_group_used_count", "1 to less than expert_group_count");
+    check_divisors(shape, layers, experts);
     const std::string scaling = shape.text(shape.key("rope.scaling.type"));
     if (!scaling.empty() && scaling != "none" && scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
         throw Error("InvalidModel", path + " has " + shape.key("rope.scaling.type") + " = '" + scaling +

@@ -27,7 +27,7 @@ struct Tensor {
 
 // The tensors of one file, after check_gguf() has found it sound.
 void read_tensors(const std::string & path, std::vector<Tensor> & out) {
-    check_gguf(path);  // it may be another file by now, and upstream ends the process on a broken one
+    check_gguf(path, false);  // it may be another file by now, and upstream ends the process on a broken one
     ggml_context *                          shapes = nullptr;
     std::unique_ptr<gguf_context, FreeGguf> file(gguf_init_from_file(path.c_str(), { /*no_alloc=*/true, &shapes }));
     const std::unique_ptr<ggml_context, decltype(&ggml_free)> owner(shapes, &ggml_free);

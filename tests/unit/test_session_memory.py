@@ -250,3 +250,34 @@ def test_unknown_options_are_named(tiny: Any, session: Any) -> None:
         session.generate("a", temperatur=1.0)
     with pytest.raises(TypeError, match=r"'n_thread'. Did you mean 'n_threads'"):
         Session(tiny, n_thread=2)
+
+
+def test_going_on_takes_the_last_token_along(tiny: Any) -> None:
+    """It was chosen, but not yet evaluated."""
+    with Session(tiny, n_ctx=256, n_threads=1, max_forks=1) as session, Session(tiny, n_ctx=256, n_threads=1) as other:
+        whole = session.generate(PROMPT, max_tokens=12, **GREEDY).tokens
+        part = session.generate(PROMPT, max_tokens=5, **GREEDY).tokens
+        assert part == whole[:5]
+        assert session.generate(whole[5:6], append=True, max_tokens=6, **GREEDY).tokens == whole[6:]
+        assert session.tokens == [*PROMPT, *whole[:-1]]
+
+        session.generate(PROMPT, max_tokens=5, **GREEDY)
+        state = session.save_state()
+        fork = session.fork()
+        assert session.tokens == fork.tokens == [*PROMPT, *whole[:5]]
+        logits = session.decode(whole[5:7])
+        assert int(logits.argmax()) == whole[7]
+        other.load_state(state)
+        assert other.tokens == [*PROMPT, *whole[:5]]
+        assert int(other.decode(whole[5:7]).argmax()) == whole[7]
+
+
+def test_a_broken_stream_can_be_gone_on_from(session: Any) -> None:
+    whole = session.generate(PROMPT, max_tokens=20, **GREEDY).tokens
+    stream = session.stream(PROMPT, max_tokens=20, **GREEDY)
+    for _ in stream:
+        if len(stream.result.tokens) >= 6:
+            break
+    made = stream.result.tokens
+    more = session.generate(whole[len(made) : len(made) + 1], append=True, max_tokens=4, **GREEDY)
+    assert more.tokens == whole[len(made) + 1 : len(made) + 5]

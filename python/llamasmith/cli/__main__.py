@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from ..errors import LlamaError
 from .ab import ab
+from .chat import chat
 from .console import print_error
 from .doctor import doctor
 from .fit import fit
@@ -51,6 +52,7 @@ app.command()(doctor)
 app.command()(pull)
 app.command()(fit)
 app.command()(generate)
+app.command()(chat)
 app.command()(ab)
 app.command()(rpc_server)
 app.add_typer(lab)

@@ -38,9 +38,9 @@ def _apply(options: argparse.Namespace) -> None:
 
 
 def _digest(options: argparse.Namespace) -> None:
-    pin = load_pin(options.pin or options.tree.parent / "UPSTREAM.toml", tests=options.tests)
+    pin = load_pin(options.pin or options.tree.parent / "UPSTREAM.toml", tests=options.tests, vocabs=options.vocabs)
     listing = tree_listing(options.tree, pin.subset)
-    table = "tests.parts" if options.tests else "parts"
+    table = "tests.parts" if options.tests else "vocabs.parts" if options.vocabs else "parts"
     sys.stdout.write(f'tree_digest = "{digest_of(listing)}"\n\n[{table}]\n')
     for name, part in parts_of(listing, pin.subset).items():
         sys.stdout.write(f'"{name}" = {{ files = {part.files}, digest = "{part.digest}" }}\n')
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     digest = commands.add_parser("digest", help="print a tree's digest in the form of UPSTREAM.toml")
     digest.add_argument("--tree", type=Path, required=True)
     digest.add_argument("--tests", action="store_true", help="of upstream's tests that we build, not of the tree")
+    digest.add_argument("--vocabs", action="store_true", help="of upstream's vocabularies, not of the tree")
     digest.set_defaults(run=_digest)
     for command in (apply, digest):
         command.add_argument("--pin", type=Path, help="default: UPSTREAM.toml beside the tree")

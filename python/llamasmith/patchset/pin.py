@@ -80,12 +80,12 @@ class Pin:
         raise VendorError(f"{self.path} names no carrier of kind {kind!r}")
 
 
-def load_pin(path: Path, *, tests: bool = False) -> Pin:
-    """Read ``UPSTREAM.toml``; with ``tests`` the pin is that of upstream's own tests, of the same commit."""
+def load_pin(path: Path, *, tests: bool = False, vocabs: bool = False) -> Pin:
+    """Read ``UPSTREAM.toml``; with `tests` or `vocabs` the pin is that of upstream's own, of the same commit."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        if tests:
-            data |= data["tests"]
+        if tests or vocabs:
+            data |= data["tests" if tests else "vocabs"]
         return Pin(
             commit=data["commit"],
             date=str(data["date"]),
