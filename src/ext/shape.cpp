@@ -1,5 +1,7 @@
 #include "shape.hpp"
 
+#include <cstdint>
+
 #include "errors.hpp"
 
 namespace smith {
@@ -112,6 +114,24 @@ void check_shape(const std::string & path, const GgufFacts & facts,
     if (!scaling.empty() && scaling != "none" && scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
         throw Error("InvalidModel", path + " has " + shape.key("rope.scaling.type") + " = '" + scaling +
                                         "'. Allowed: none, linear, yarn, longrope.");
+    }
+}
+
+void check_rope(const std::string & path, const GgufFacts & facts, llama_rope_type rope_type) {
+    if (rope_type != LLAMA_ROPE_TYPE_MROPE && rope_type != LLAMA_ROPE_TYPE_IMROPE && rope_type != LLAMA_ROPE_TYPE_VISION) {
+        return;
+    }
+    const auto        arch = facts.texts.find("general.architecture");
+    const std::string key  = (arch == facts.texts.end() ? "" : arch->second) + ".rope.dimension_sections";
+    const auto        list = facts.lists.find(key);
+    const auto        one  = facts.numbers.find(key);
+    bool              any  = list == facts.lists.end() && one != facts.numbers.end() && one->second > 0;
+    for (std::size_t i = 0; list != facts.lists.end() && i < 3 && i < list->second.size(); i++) {
+        any = any || (list->second[i] > 0 && list->second[i] <= INT32_MAX);
+    }
+    if (!any) {
+        throw Error("InvalidModel", path + " has positions of several dimensions, but does not say how many each has ('" + key +
+                                        "'). Convert it anew.");
     }
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MANY = 500  # calls, at most; one is enough, unless it is over before the other thread has woken up
+MANY = 3000  # calls, at most; one is enough, unless it is over before the other thread has woken up
 TEXT = ("hello world and the " * 500).encode()
 
 
@@ -78,6 +78,7 @@ class Scene:
         self.vocab = self.model.vocab
         self.chain = s.sampler_chain(self.model, [s.Grammar("root ::= [a-z ]*"), s.Greedy()])
         self.pool = ThreadPool(1)._native
+        self.roomy = Session(self.model, n_ctx=60_000, n_threads=1)._native
         self.spare: list[_core.Context] = []
 
     def context(self) -> _core.Context:
@@ -130,8 +131,8 @@ CALLS: dict[str, Callable[[Scene], object]] = {
     "generate": Scene.generate,
     "stream": stream,
     "save a state": lambda scene: scene.native.save_state(seq_id=None, partial=False),
-    "load a state": lambda scene: scene.native.load_state(scene.state, seq_id=None),
-    "clear the memory": lambda scene: scene.native.memory_clear(data=True),
+    "load a state": lambda scene: scene.native.load_state(scene.state, seq_id=0),
+    "clear the memory": lambda scene: scene.roomy.memory_clear(data=True),
     "save a state's file": lambda scene: scene.native.save_state_file(
         str(scene.folder / "state"), tokens=[1, 5], seq_id=None
     ),
