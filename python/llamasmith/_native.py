@@ -11,7 +11,7 @@ _HINT = (
 
 
 def _refuse_other_interpreters() -> None:
-    """Since Python 3.12 an interpreter asks the extension itself; before, pybind11 would wait for ever in a second one."""
+    """Python 3.12 asks the extension itself; before that, pybind11 would wait for ever in a second interpreter."""
     if sys.version_info >= (3, 12):
         return
     try:

@@ -77,7 +77,7 @@ Model::Model(const std::string & path, const ModelOptions & options)
                                         (why.empty() ? "." : ":\n" + why));
     }
     if (!options.vocab_only) {
-        check_rope(path, facts, llama_model_rope_type(model_.get()));
+        check_rope(path, facts, options.kv_overrides, llama_model_rope_type(model_.get()));
     }
 }
 

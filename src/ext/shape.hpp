@@ -15,6 +15,7 @@ void check_shape(const std::string & path, const GgufFacts & facts,
                  const std::vector<std::pair<std::string, MetaValue>> & overrides);
 
 // The same for what only shows once llama.cpp has read it all: numbers without which its graphs cannot be computed.
-void check_rope(const std::string & path, const GgufFacts & facts, llama_rope_type rope_type);
+void check_rope(const std::string & path, const GgufFacts & facts,
+                const std::vector<std::pair<std::string, MetaValue>> & overrides, llama_rope_type rope_type);
 
 }  // namespace smith

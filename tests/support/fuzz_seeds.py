@@ -10,14 +10,21 @@ import gguf_mutants
 import small_models
 import small_vocabs
 
-TEXTS = ("hello world", "a  b\n\n\tabc !?… Ωé 漢字 🎉", "<|endoftext|><s>abc", "<dna>acgtNN</dna>", "1234567 12 it's", "!" * 40)
+TEXTS = (
+    "hello world",
+    "a  b\n\n\tabc !?… Ωé 漢字 🎉",
+    "<|endoftext|><s>abc",
+    "<dna>acgtNN</dna>",
+    "1234567 12 it's",
+    "!" * 40,
+)
 GRAMMARS = (
     'root ::= "yes" | "no"',
-    "root ::= [a-z]+ (\" \" [a-z]+)*\n",
+    'root ::= [a-z]+ (" " [a-z]+)*\n',
     'root ::= obj\nobj ::= "{" ws (pair ("," ws pair)*)? "}"\npair ::= str ":" ws val\nval ::= str | num | obj\n'
     'str ::= "\\"" [^"\\\\]* "\\""\nnum ::= "-"? [0-9]{1,15}\nws ::= [ \\t\\n]{0,3}  # spaces\n',
     'root ::= a a\na ::= b | "x"\nb ::= c?\nc ::= "y"{0,9}',
-    "root ::= ((\"a\"? \"b\"){0,5} .){2} <[5]> !<[6]>",
+    'root ::= (("a"? "b"){0,5} .){2} <[5]> !<[6]>',
     'root ::= "\\x41\\u00e9\\U0001F600" [^\\]\\-a-z]',
     "a ::= b a\nb ::= |\nroot ::= a",
     "root ::= " + "(" * 30 + '"a"' + ")*" * 30,

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from random import Random
 from typing import TYPE_CHECKING
 
-from gguf_bytes import ARRAY, BOOL, F32, F64, I8, I32, I64, STRING, U8, U16, U32, U64, Tensor, Value, array, number, words
+from gguf_bytes import (
+    ARRAY,
+    BOOL,
+    F32,
+    F64,
+    I8,
+    I32,
+    I64,
+    STRING,
+    U8,
+    U16,
+    U32,
+    U64,
+    Tensor,
+    Value,
+    array,
+    number,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from gguf_bytes import File
 
@@ -18,14 +36,26 @@ HOSTILE = (0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 63, 64, 65, 100, 127, 128, 255, 256, 
 HOSTILE += (2**24, 2**31 - 1, 2**31, 2**32 - 1)
 LENGTHS = (0, 1, 2**16, 2**31, 2**32, 2**62, 2**63, 2**64 - 1)
 KINDS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "hybriddna", "whitespace", "test", "none", "x")
-PRES = ("default", "llama-bpe", "gpt-2", "smollm", "deepseek-llm", "whitespace", "gemma4", "kimi-k2", "tekken", "bloom", "")
+PRES = (
+    "default",
+    "llama-bpe",
+    "gpt-2",
+    "smollm",
+    "deepseek-llm",
+    "whitespace",
+    "gemma4",
+    "kimi-k2",
+    "tekken",
+    "bloom",
+    "",
+)
 ARCHES = ("llama", "bert", "t5", "rwkv6", "plamo2", "gemma3", "mamba2", "qwen35moe", "clip", "nonesuch", "")
 NAMES = ("Phi-3 mini", "modern-bert", "small", "")
 SPECIAL = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "cls", "fim_pre", "fim_sep", "prefix")
 FLAGS = ("add_bos_token", "add_eos_token", "add_sep_token", "add_space_prefix", "remove_extra_whitespaces")
 TOKENS: tuple[bytes, ...] = (
-    b"", b" ", b"a", b"\xe2\x96\x81", b"\0", b"\xff\xfe", b"\xc2", b"\xed\xa0\x80", b"<0x0A>", b"<0x", b"\n", b"[EMPTY_3]",
-    b"<|im_end|>", b"<|endoftext|>", b"<dna>", b"</dna>", b"<oov>", b"[MASK]", b"\\x4", b"\\", b"\\n", b"  ", b"</s>",
+    b"", b" ", b"a", b"\xe2\x96\x81", b"\0", b"\xff\xfe", b"\xc2", b"\xed\xa0\x80", b"<0x0A>", b"<0x", b"\n",
+    b"[EMPTY_3]",    b"<|im_end|>", b"<|endoftext|>", b"<dna>", b"</dna>", b"<oov>", b"[MASK]", b"\\x4", b"\\", b"\\n", b"  ", b"</s>",
     b"x" * 300, b"\xe4\xb8\x80" * 1365, b"y" * 4096, b"z" * 5000,
 )  # fmt: skip
 
@@ -70,7 +100,9 @@ def hostile_value(chance: Random) -> Value:
         return words(chance.choice([*KINDS, *PRES, "yarn", "linear"]))
     if kind == ARRAY:
         n = chance.choice([0, 1, 2, 3, 4, 5, 512, 513])
-        return array(*chance.choice([(U32, list(range(n))), (I32, [-1] * n), (F32, [float("nan")] * n), (STRING, ["a"] * n)]))
+        return array(
+            *chance.choice([(U32, list(range(n))), (I32, [-1] * n), (F32, [float("nan")] * n), (STRING, ["a"] * n)])
+        )
     if kind in (F32, F64):
         value = chance.choice([0.0, -1.0, float("nan"), float("inf"), 1e38, 1e-38])
         return Value(kind, struct.pack("<f" if kind == F32 else "<d", value))
@@ -139,7 +171,9 @@ def lists(chance: Random, file: File) -> File:
             values = [chance.choice([1, 2, 3, 4, 5, 6, 6, 0, -1, 99, 2**31 - 1]) for _ in range(max(n, 0))]
             return file.put("tokenizer.ggml.token_type", array(chance.choice([I32, I32, U32, I64]), values_for(values)))
         case 1:
-            scores = [chance.choice([0.0, -1.0, float("nan"), float("inf"), -float("inf"), 3e38]) for _ in range(max(n, 0))]
+            scores = [
+                chance.choice([0.0, -1.0, float("nan"), float("inf"), -float("inf"), 3e38]) for _ in range(max(n, 0))
+            ]
             return file.put("tokenizer.ggml.scores", array(chance.choice([F32, F32, F64]), scores))
         case 2:
             ids = [chance.choice([-1, 0, 1, 2**31 - 1]) for _ in range(chance.randrange(5))]
@@ -202,8 +236,8 @@ def counts(chance: Random, file: File) -> File:
 
 
 STRUCTURED: tuple[Callable[[Random, File], File], ...] = (
-    drop, twice, rename, retype, revalue, tokenizer, tokenizer, special, special, tokens, tokens, tokens, lists, lists, splits,
-    tensors, counts,
+    drop, twice, rename, retype, revalue, tokenizer, tokenizer, special, special, tokens, tokens, tokens, lists, lists,
+    splits, tensors, counts,
 )  # fmt: skip
 
 

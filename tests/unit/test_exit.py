@@ -1,4 +1,4 @@
-"""A process ends as it should, whatever native work is alive or under way; and one interpreter has llamasmith, not two."""
+"""A process ends as it should, whatever is alive or under way in it; and one interpreter has llamasmith, not two."""
 
 from __future__ import annotations
 

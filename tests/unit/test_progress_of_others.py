@@ -1,7 +1,7 @@
 """While native code runs, other Python threads do: for every call that may take long.
 
-Threads change places only where the interpreter is given away: with a switch interval of a quarter of an hour, another thread
-runs during a native call, or not at all.
+Threads change places only where the interpreter is given away: with a switch interval of a quarter of an hour, another
+thread runs during a native call, or not at all.
 """
 
 from __future__ import annotations
@@ -99,10 +99,24 @@ class Scene:
 
 POOL: dict[str, Any] = {"wait": "", "poll": 50, "cpus": [], "strict": False, "priority": "normal", "n_cpus": 2}
 MODEL: dict[str, Any] = {
-    "vocab_only": False, "check_tensors": False, "use_extra_bufts": True, "no_host": False, "no_alloc": False, "load_mtp": True,
-    "n_gpu_layers": -1, "main_gpu": 0, "split_mode": "layer", "load_mode": "auto", "lazy_mode": "auto", "tensor_split": [],
-    "devices": None, "placement": [], "kv_overrides": [], "rpc": [], "progress": None,
-}  # fmt: skip
+    "vocab_only": False,
+    "check_tensors": False,
+    "use_extra_bufts": True,
+    "no_host": False,
+    "no_alloc": False,
+    "load_mtp": True,
+    "n_gpu_layers": -1,
+    "main_gpu": 0,
+    "split_mode": "layer",
+    "load_mode": "auto",
+    "lazy_mode": "auto",
+    "tensor_split": [],
+    "devices": None,
+    "placement": [],
+    "kv_overrides": [],
+    "rpc": [],
+    "progress": None,
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BORDER = "\n__ggml_vocab_test__\n"
 
 NAMES = (
-    "bert-bge", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2", "llama-bpe", "llama-spm", "mpt",
-    "phi-3", "qwen2", "qwen35", "refact", "starcoder",
+    "bert-bge", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2", "llama-bpe",
+    "llama-spm", "mpt", "phi-3", "qwen2", "qwen35", "refact", "starcoder",
 )  # fmt: skip
 WITHOUT_TEXTS = ("aquila", "baichuan", "gpt-neox", "nomic-bert-moe")
 
