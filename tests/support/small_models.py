@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import replace
 from random import Random
@@ -119,8 +120,9 @@ def absurd(chance: Random, name: str) -> Value:
 
 def retyped(chance: Random, tensor: Tensor) -> Tensor:
     """Of another type, with as many bytes as that takes."""
-    sizes = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 8: (32, 34), 9: (32, 36), 15: (256, 292),
-             24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2), 20: (32, 18), 39: (32, 17)}  # fmt: skip
+    sizes = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 8: (32, 34), 9: (32, 36),
+             15: (256, 292), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8),
+             30: (1, 2), 20: (32, 18), 39: (32, 17)}  # fmt: skip
     kind = chance.choice(list(sizes))
     block, size = sizes[kind]
     data = chance.randbytes(math.prod(tensor.shape) // block * size)
@@ -152,8 +154,8 @@ def mutant(chance: Random, file: File) -> bytes:
 def of_any_architecture(chance: Random, file: File) -> File:
     """The same tensors under another name, with numbers that may be absurd."""
     arch = chance.choice(ARCHES)
-    meta = tuple((str(name).replace("llama.", f"{arch}.", 1) if str(name).startswith("llama.") else name, value)
-                 for name, value in file.meta)  # fmt: skip
+    names = [re.sub(r"^llama\.", f"{arch}.", str(name)) for name, _ in file.meta]
+    meta = tuple((name, value) for name, (_, value) in zip(names, file.meta, strict=True))
     file = replace(file, meta=meta).put("general.architecture", words(arch))
     sane = chance.random() < 0.7
     for name in chance.sample([*NUMBERS, *REALS, *LISTS], chance.choice([2, 10, 60, 100])):
