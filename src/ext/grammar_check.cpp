@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <map>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -18,8 +20,10 @@ constexpr std::size_t max_grammar  = 1 << 20;  // bytes
 constexpr int         max_nesting  = 200;      // parentheses; the parser recurses
 constexpr std::size_t max_rules    = 10000;    // of the text; upstream looks for left recursion with a stack as deep
 constexpr uint64_t    max_elements = 1 << 22;  // that repetitions make, of 8 bytes each
-constexpr uint64_t    max_visits   = 1 << 22;  // of rules, while upstream looks for left recursion
+constexpr uint64_t    max_visits   = 1 << 14;  // of rules, while upstream looks for left recursion, or for what may come next
 constexpr std::size_t max_depth    = 10000;    // of its stack then
+constexpr std::size_t max_growth   = 512;      // ways to go on, beyond twice those at the start: each token takes as long
+constexpr int         trial        = 8;        // characters
 
 [[noreturn]] void refuse(const std::string & why) {
     throw Error("InvalidOption", "The grammar cannot be used: " + why);
@@ -282,6 +286,43 @@ class Rules {
     std::vector<char>            nullable_;
 };
 
+// The character that most of the ways to go on would take; 0 if they take none.
+uint32_t next_character(const llama_grammar_stacks & ways) {
+    std::map<uint32_t, std::size_t> wanted;
+    bool                            any = false;
+    for (const llama_grammar_stack & way : ways) {
+        if (!way.empty() && way.back()->type == LLAMA_GRETYPE_CHAR) {
+            wanted[way.back()->value]++;
+        }
+        any = any || (!way.empty() && (way.back()->type == LLAMA_GRETYPE_CHAR_ANY || way.back()->type == LLAMA_GRETYPE_CHAR_NOT));
+    }
+    const auto most = std::max_element(wanted.begin(), wanted.end(), [](auto & a, auto & b) { return a.second < b.second; });
+    return most != wanted.end() ? most->first : any ? 'a' : 0;
+}
+
+// Where repetitions lie within each other, a text can be read in very many ways, all of which upstream follows.
+void check_growth(const llama_vocab * vocab, const std::string & grammar, const std::string & root) {
+    const AbortGuard guard;
+    const std::unique_ptr<llama_grammar, decltype(&llama_grammar_free_impl)> made(
+        llama_grammar_init_impl(vocab, grammar.c_str(), root.c_str(), false, nullptr, 0, nullptr, 0), &llama_grammar_free_impl);
+    if (!made) {
+        return;  // the caller will be told why
+    }
+    const std::size_t start = llama_grammar_get_stacks(made.get()).size();
+    for (int i = 0; i < trial; i++) {
+        const uint32_t next = next_character(llama_grammar_get_stacks(made.get()));
+        if (next == 0) {
+            return;
+        }
+        llama_grammar_accept(made.get(), next);
+        if (llama_grammar_get_stacks(made.get()).size() > 2 * start + max_growth) {
+            refuse("a text can be read in too many ways: after " + std::to_string(i + 1) + " characters " +
+                   std::to_string(llama_grammar_get_stacks(made.get()).size()) + ", and more with each. Do not repeat what is "
+                   "repeated already.");
+        }
+    }
+}
+
 }  // namespace
 
 void check_grammar(const llama_vocab * vocab, const std::string & grammar, const std::string & root) {
@@ -294,6 +335,13 @@ void check_grammar(const llama_vocab * vocab, const std::string & grammar, const
     llama_grammar_parser parser(vocab);
     parse(parser, grammar);
     Rules(parser).check(root);
+    try {
+        check_growth(vocab, grammar, root);
+    } catch (const Error &) {
+        throw;
+    } catch (const std::exception & error) {
+        refuse(error.what());
+    }
 }
 
 }  // namespace smith

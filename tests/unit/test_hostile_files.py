@@ -214,6 +214,12 @@ GRAMMARS: dict[str, tuple[str, str]] = {
         "root ::= r0\n" + "\n".join(f"r{i} ::= r{i + 1} | r{i + 1}" for i in range(60)) + '\nr60 ::= "a"',
         "too often",
     ),
+    "a search of a million ways": (
+        "root ::= r0\n" + "\n".join(f'r{i} ::= r{i + 1} "x" | r{i + 1} "y"' for i in range(20)) + '\nr20 ::= "a"',
+        "too often",
+    ),
+    "repetitions within each other": ("root ::= [a-z]" + "+" * 30 + "*", "read in too many ways"),
+    "the same in parentheses": ("root ::= " + "(" * 20 + "[a-z]" + "+)" * 20, "read in too many ways"),
     "a bomb of copies": ('root ::= "' + "a" * 500_000 + '"{2000}', "too large: its repetitions"),
     "a bomb of rules": ("root ::= " + "[a]{0,2000} " * 5000, "too large: its repetitions"),
     "a bomb in steps": ('root ::= "' + "a" * 5000 + '"{100}{20} ' * 9, "too large: its repetitions"),
