@@ -9,6 +9,23 @@ _HINT = (
     "Python from another folder. If a library is missing, install what the message above names."
 )
 
+
+def _refuse_other_interpreters() -> None:
+    """Python 3.12 asks the extension itself; before that, pybind11 would wait for ever in a second interpreter."""
+    if sys.version_info >= (3, 12):
+        return
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:
+        return
+    if interpreters.get_current() != interpreters.get_main():
+        raise ImportError(
+            "llamasmith cannot be imported in a subinterpreter: llama.cpp's backends and log belong to the process. "
+            "Import it in the main interpreter, or use a process for each."
+        )
+
+
+_refuse_other_interpreters()
 try:
     from . import _core
 except ImportError as error:

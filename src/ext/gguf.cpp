@@ -143,6 +143,8 @@ void read_value(GgufReader & in, uint32_t type, const std::string & key, GgufFac
         in.invalid("has a value of unknown type " + std::to_string(type) + " in key '" + key + "'.");
     } else if (is_whole(type)) {
         read_numbers(in, type, 1, key, facts, nullptr);
+    } else if (type == F32) {
+        facts.reals.emplace(key, in.read<float>("a value"));
     } else {
         in.skip(size_of(type), "a value");
     }

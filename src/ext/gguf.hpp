@@ -21,6 +21,7 @@ struct GgufVocab {
 struct GgufFacts {
     std::unordered_map<std::string, int64_t>              numbers;  // whole ones; of a list, the largest
     std::unordered_map<std::string, std::vector<int64_t>> lists;    // short ones, of whole numbers
+    std::unordered_map<std::string, float>                reals;    // single ones, of 32 bits
     std::unordered_map<std::string, std::string>          texts;    // short ones
     GgufVocab                                             vocab;
 };

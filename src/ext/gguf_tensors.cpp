@@ -38,10 +38,14 @@ bool ends_with(const std::string & text, const std::string & end) {
 }
 
 // Engines answer a type that an operation does not know by ending the process, from any of their threads. What is added or
-// multiplied number by number has to be F32; other weights are floating-point numbers or quantised; tables of ids are whole.
+// multiplied number by number, or convolved, has to be F32; other weights are floating-point numbers or quantised; tables of ids are whole.
 void need_computable(const GgufReader & in, const std::string & name, uint32_t type) {
-    const bool elementwise = name.find("norm") != std::string::npos || ends_with(name, ".bias");
-    if (elementwise && type != GGML_TYPE_F32) {
+    bool plain = ends_with(name, ".bias") || ends_with(name, ".ssm_a") || ends_with(name, ".ssm_d");
+    for (const char * part : { "norm", "ssm_conv1d", "shortconv.conv", "attn_sinks", "rope_freqs", "rope_factors_" }) {
+        plain = plain || name.find(part) != std::string::npos;
+    }
+    plain = plain && !ends_with(name, ".lora_a") && !ends_with(name, ".lora_b");
+    if (plain && type != GGML_TYPE_F32) {
         in.invalid("has the tensor '" + name + "' of type " + ggml_type_name(static_cast<ggml_type>(type)) +
                    ", where engines compute with f32 only. Convert it anew.");
     }

@@ -34,7 +34,7 @@ class Scan {
         while (at_ < text_.size()) {
             const char c = text_[at_];
             if (c == '#') {
-                at_ = std::min(text_.find_first_of("\r\n", at_), text_.size());
+                comment();
             } else if (c == '"') {
                 enclosed('"');
             } else if (c == '[') {
@@ -78,15 +78,28 @@ class Scan {
     }
 
     void repetition() {
-        uint64_t times = 1;
-        for (at_++; at_ < text_.size() && text_[at_] != '}'; at_++) {
-            if (text_[at_] >= '0' && text_[at_] <= '9') {
-                times = std::max<uint64_t>(times, std::strtoull(text_.c_str() + at_, nullptr, 10));
+        std::vector<uint64_t> numbers;
+        for (at_++; at_ < text_.size() && text_[at_] != '}';) {
+            if (text_[at_] == '#') {
+                comment();
+            } else if (text_[at_] >= '0' && text_[at_] <= '9') {
+                char * end = nullptr;
+                numbers.push_back(std::strtoull(text_.c_str() + at_, &end, 10));
+                at_ = static_cast<std::size_t>(end - text_.c_str());
+            } else {
+                at_++;
             }
         }
         at_ += 1;
-        repeat(std::min<uint64_t>(times, 2000));  // upstream's own limit
+        if (numbers.size() == 2 && numbers[1] < numbers[0]) {  // upstream counts down from 0 then
+            refuse("it repeats something at least " + std::to_string(numbers[0]) + " and at most " +
+                   std::to_string(numbers[1]) + " times. Put the smaller number first.");
+        }
+        const uint64_t times = numbers.empty() ? 1 : *std::max_element(numbers.begin(), numbers.end());
+        repeat(std::min<uint64_t>(std::max<uint64_t>(times, 1), 2000));  // upstream's own limit
     }
+
+    void comment() { at_ = std::min(text_.find_first_of("\r\n", at_), text_.size()); }
 
     // Each copy may become a rule of its own. What comes next may repeat all copies.
     void repeat(uint64_t times) {

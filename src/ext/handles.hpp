@@ -11,13 +11,15 @@
 #include "model.hpp"
 #include "pool.hpp"
 #include "pybind.hpp"
+#include "shutdown.hpp"
 #include "unlocked.hpp"
 
 namespace smith {
 
 template <typename T> void free_unlocked(T * object) {
     if (PyGILState_Check() != 0) {
-        const Unlocked scope;
+        const NativeWork at_work;  // else an interpreter that exits ends this thread inside of a destructor, and so the process
+        const Unlocked   scope;
         delete object;
     } else {
         delete object;

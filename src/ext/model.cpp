@@ -41,12 +41,11 @@ bool on_progress(float fraction, void * data) {
 Model::Model(const std::string & path, const ModelOptions & options)
     : path_(path), vocab_only_(options.vocab_only), no_alloc_(options.no_alloc), made_by_(getpid()) {
     engine();
-    {
-        const GgufFacts facts = check_gguf_files(path);
-        check_vocab(path, facts, options.kv_overrides);
-        if (!options.vocab_only) {
-            check_shape(path, facts, options.kv_overrides);
-        }
+    GgufFacts facts = check_gguf_files(path);
+    check_vocab(path, facts, options.kv_overrides);
+    facts.vocab = {};  // megabytes
+    if (!options.vocab_only) {
+        check_shape(path, facts, options.kv_overrides);
     }
 
     Progress progress{ options.progress, false };
@@ -76,6 +75,9 @@ Model::Model(const std::string & path, const ModelOptions & options)
         const std::string why = take_complaints();
         throw Error("InvalidModel", path + " cannot be loaded by the pinned llama.cpp" +
                                         (why.empty() ? "." : ":\n" + why));
+    }
+    if (!options.vocab_only) {
+        check_rope(path, facts, options.kv_overrides, llama_model_rope_type(model_.get()));
     }
 }
 

@@ -1,5 +1,7 @@
 #include "shape.hpp"
 
+#include <cstdint>
+
 #include "errors.hpp"
 
 namespace smith {
@@ -56,6 +58,26 @@ class Shape {
         }
     }
 
+    // What keeps a division by the size of a vector from failing.
+    void need_epsilons() const {
+        const auto need = [&](const std::string & name, double value) {
+            const std::string end = "epsilon";
+            if (name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0 &&
+                !(value >= 0 && value < 1e30)) {
+                throw Error("InvalidModel", path_ + " has " + name + " = " + std::to_string(value) +
+                                                ". Allowed: 0 and more. The file, or what kv_overrides says, is not sound.");
+            }
+        };
+        for (const auto & [name, value] : facts_.reals) {
+            need(name, value);
+        }
+        for (const auto & [name, value] : overrides_) {
+            if (std::holds_alternative<double>(value)) {
+                need(name, std::get<double>(value));
+            }
+        }
+    }
+
   private:
     const std::string &                                    path_;
     const GgufFacts &                                      facts_;
@@ -108,10 +130,41 @@ void check_shape(const std::string & path, const GgufFacts & facts,
                "less than expert_count, " + std::to_string(experts) + ", which it divides");
     shape.need(groups < 2 || (chosen > 0 && chosen < groups), "expert_group_used_count", "1 to less than expert_group_count");
     check_divisors(shape, layers, experts);
+    shape.need_epsilons();
     const std::string scaling = shape.text(shape.key("rope.scaling.type"));
     if (!scaling.empty() && scaling != "none" && scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
         throw Error("InvalidModel", path + " has " + shape.key("rope.scaling.type") + " = '" + scaling +
                                         "'. Allowed: none, linear, yarn, longrope.");
+    }
+}
+
+// Positions are turned by pairs of numbers, within a head.
+void check_rope(const std::string & path, const GgufFacts & facts,
+                const std::vector<std::pair<std::string, MetaValue>> & overrides, llama_rope_type rope_type) {
+    if (rope_type == LLAMA_ROPE_TYPE_NONE) {
+        return;
+    }
+    const Shape    shape(path, facts, overrides);
+    const uint32_t heads = shape.number("attention.head_count", 0);
+    const uint32_t given = shape.number("attention.key_length");
+    const uint32_t head  = given > 0 ? given : heads > 0 ? shape.number("embedding_length") / heads : 0;
+    shape.need(shape.has("rope.dimension_count") || head % 2 == 0, "attention.key_length", "an even number");
+    for (const char * name : { "rope.dimension_count", "rope.dimension_count_swa" }) {
+        shape.need(shape.number(name) % 2 == 0, name, "an even number");
+    }
+    shape.need(shape.number("rope.dimension_count") <= head, "rope.dimension_count",
+               "at most the numbers of a head, " + std::to_string(head));
+    if (rope_type != LLAMA_ROPE_TYPE_MROPE && rope_type != LLAMA_ROPE_TYPE_IMROPE && rope_type != LLAMA_ROPE_TYPE_VISION) {
+        return;
+    }
+    const char * name = "rope.dimension_sections";
+    bool         any  = false;
+    for (std::size_t i = 0; i < 3; i++) {  // of a list, or one number for all
+        any = any || (shape.number(name, i) > 0 && shape.number(name, i) <= INT32_MAX);
+    }
+    if (!any) {
+        throw Error("InvalidModel", path + " has positions of several dimensions, but does not say how many each has ('" +
+                                        shape.key(name) + "'). Convert it anew.");
     }
 }
 

@@ -14,4 +14,8 @@ namespace smith {
 void check_shape(const std::string & path, const GgufFacts & facts,
                  const std::vector<std::pair<std::string, MetaValue>> & overrides);
 
+// The same for what only shows once llama.cpp has read it all: numbers without which its graphs cannot be computed.
+void check_rope(const std::string & path, const GgufFacts & facts,
+                const std::vector<std::pair<std::string, MetaValue>> & overrides, llama_rope_type rope_type);
+
 }  // namespace smith

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from random import Random
 from typing import TYPE_CHECKING
 
 from gguf_bytes import (
@@ -29,6 +28,7 @@ from gguf_bytes import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from gguf_bytes import File
 
@@ -54,9 +54,9 @@ NAMES = ("Phi-3 mini", "modern-bert", "small", "")
 SPECIAL = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "cls", "fim_pre", "fim_sep", "prefix")
 FLAGS = ("add_bos_token", "add_eos_token", "add_sep_token", "add_space_prefix", "remove_extra_whitespaces")
 TOKENS: tuple[bytes, ...] = (
-    b"", b" ", b"a", b"\xe2\x96\x81", b"\0", b"\xff\xfe", b"\xc2", b"\xed\xa0\x80", b"<0x0A>", b"<0x", b"\n", b"[EMPTY_3]",
-    b"<|im_end|>", b"<|endoftext|>", b"<dna>", b"</dna>", b"<oov>", b"[MASK]", b"\\x4", b"\\", b"\\n", b"  ", b"</s>",
-    b"x" * 300, b"\xe4\xb8\x80" * 1365, b"y" * 4096, b"z" * 5000,
+    b"", b" ", b"a", b"\xe2\x96\x81", b"\0", b"\xff\xfe", b"\xc2", b"\xed\xa0\x80", b"<0x0A>", b"<0x", b"\n", b"  ",
+    b"[EMPTY_3]", b"<|im_end|>", b"<|endoftext|>", b"<dna>", b"</dna>", b"<oov>", b"[MASK]", b"\\x4", b"\\", b"\\n",
+    b"</s>", b"x" * 300, b"\xe4\xb8\x80" * 1365, b"y" * 4096, b"z" * 5000,
 )  # fmt: skip
 
 
@@ -236,8 +236,8 @@ def counts(chance: Random, file: File) -> File:
 
 
 STRUCTURED: tuple[Callable[[Random, File], File], ...] = (
-    drop, twice, rename, retype, revalue, tokenizer, tokenizer, special, special, tokens, tokens, tokens, lists, lists, splits,
-    tensors, counts,
+    drop, twice, rename, retype, revalue, tokenizer, tokenizer, special, special, tokens, tokens, tokens, lists, lists,
+    splits, tensors, counts,
 )  # fmt: skip
 
 

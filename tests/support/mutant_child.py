@@ -1,8 +1,8 @@
 """Loads mutated files in a process that is expected to survive all of them: mutant_child.py KIND FIRST LAST FOLDER
 
-KIND: vocab (without weights, then text to tokens and back), full (with weights, then a batch), arch (every architecture, absurd
-numbers). Prints how many ended how. Before each file is loaded it lies in FOLDER, with its seed in its name: where the process
-dies, or is killed for taking longer than a minute, the file that is there did it.
+KIND: vocab (without weights, then text to tokens and back), full (with weights, then a batch), arch (every
+architecture, absurd numbers). Prints how many ended how. Before each file is loaded it lies in FOLDER, with its seed in
+its name: where the process dies, or is killed for taking longer than a minute, the file that is there did it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A process ends as it should, whatever native work is alive or under way; and one interpreter has llamasmith, not two."""
+"""A process ends as it should, whatever is alive or under way in it; and one interpreter has llamasmith, not two."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ model = Model(path); session = Session(model, n_ctx=4096, n_threads=1)
 chain = s.sampler_chain(model, [s.Custom(lambda ids, logits: None), s.Greedy()])
 behind(lambda: session.generate([1, 40], max_tokens=None, ignore_eos=True, samplers=chain))
 """,
-    "while quantising": "behind(lambda: quantize(path, path + '.out', 'q8_0', n_threads=1))",
+    "while quantising": "behind(lambda: quantize(path, path + '.out', 'Q8_0', n_threads=1))",
     "while saving states": """
 model = Model(path); session = Session(model, n_ctx=512, n_threads=1); session.decode([1] * 400)
 behind(lambda: session.load_state(session.save_state()))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from lora_file import write_lora
 
 from llamasmith import Model, Session, ThreadPool
 from llamasmith import samplers as s
 from llamasmith._native import _core
-from llamasmith.errors import Cancelled, ContextFull, LlamaError, SessionBusy, SessionClosed
+from llamasmith.errors import Cancelled, ContextFull, SessionBusy, SessionClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_many_sessions_on_one_model(tiny: Model) -> None:
 
 
 def test_one_session_that_everybody_grabs(tiny: Model) -> None:
-    """Each call works or raises SessionBusy, Cancelled or SessionClosed; what a generation returns is right as far as it got."""
+    """Each call works or says why not; what a generation returns is right as far as it got."""
     answer = expected(tiny, 41)
     session = Session(tiny, n_ctx=128, n_threads=1)
     done: list[str] = []
@@ -113,7 +114,7 @@ def test_one_session_that_everybody_grabs(tiny: Model) -> None:
                         session.reset()
                     case _:
                         session.save_state()
-            except (SessionBusy, Cancelled, ContextFull) as error:
+            except (SessionBusy, Cancelled, ContextFull) as error:  # noqa: PERF203 (each of them is looked at)
                 done.append(type(error).__name__)
 
     def cancel() -> None:
@@ -146,7 +147,7 @@ def test_a_model_that_is_closed_while_others_use_it(tiny_path: Path) -> None:
                 for _ in range(50):
                     tokens = model.tokenize("hello world and the " * 200)
                     model.detokenize(tokens)
-                    model.bytes_per_token()
+                    assert model.bytes_per_token > 0
                     model.token_embeddings()
             except SessionClosed:
                 pass
@@ -160,9 +161,7 @@ def test_a_model_that_is_closed_while_others_use_it(tiny_path: Path) -> None:
 
 
 def test_no_order_of_dropping_is_wrong(tiny_path: Path, tmp_path: Path) -> None:
-    """Everything that holds native memory, dropped or closed in random orders; what is left of them still works or says why."""
-    from test_adapter import write_lora
-
+    """All that holds native memory, dropped or closed in random orders; what is left of it still works."""
     lora = write_lora(tmp_path / "lora.gguf", seed=1)
     for seed in range(150):
         chance = random.Random(seed)
@@ -190,11 +189,8 @@ def test_no_order_of_dropping_is_wrong(tiny_path: Path, tmp_path: Path) -> None:
         chance.shuffle(order)
         for name in order:
             one = things.pop(name)
-            if hasattr(one, "close") and chance.random() < 0.5:
-                try:
-                    one.close()
-                except LlamaError:
-                    pass
+            if name in ("model", "pool", "session") and chance.random() < 0.5:
+                one.close()
             del one
             if chance.random() < 0.3:
                 gc.collect()

@@ -1,4 +1,4 @@
-"""Files that somebody has broken, by the ten thousand: each is a model or an exception, never the end of the process."""
+"""Broken files by the ten thousand: each is a model or an exception, never the end of the process."""
 
 from __future__ import annotations
 

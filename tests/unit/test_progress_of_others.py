@@ -1,7 +1,7 @@
 """While native code runs, other Python threads do: for every call that may take long.
 
-Threads change places only where the interpreter is given away: with a switch interval of a quarter of an hour, another thread
-runs during a native call, or not at all.
+Threads change places only where the interpreter is given away: with a switch interval of a quarter of an hour, another
+thread runs during a native call, or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MANY = 500  # calls, at most; one is enough, unless it is over before the other thread has woken up
+MANY = 3000  # calls, at most; one is enough, unless it is over before the other thread has woken up
 TEXT = ("hello world and the " * 500).encode()
 
 
@@ -78,6 +78,7 @@ class Scene:
         self.vocab = self.model.vocab
         self.chain = s.sampler_chain(self.model, [s.Grammar("root ::= [a-z ]*"), s.Greedy()])
         self.pool = ThreadPool(1)._native
+        self.roomy = Session(self.model, n_ctx=60_000, n_threads=1)._native
         self.spare: list[_core.Context] = []
 
     def context(self) -> _core.Context:
@@ -98,10 +99,24 @@ class Scene:
 
 POOL: dict[str, Any] = {"wait": "", "poll": 50, "cpus": [], "strict": False, "priority": "normal", "n_cpus": 2}
 MODEL: dict[str, Any] = {
-    "vocab_only": False, "check_tensors": False, "use_extra_bufts": True, "no_host": False, "no_alloc": False, "load_mtp": True,
-    "n_gpu_layers": -1, "main_gpu": 0, "split_mode": "layer", "load_mode": "auto", "lazy_mode": "auto", "tensor_split": [],
-    "devices": None, "placement": [], "kv_overrides": [], "rpc": [], "progress": None,
-}  # fmt: skip
+    "vocab_only": False,
+    "check_tensors": False,
+    "use_extra_bufts": True,
+    "no_host": False,
+    "no_alloc": False,
+    "load_mtp": True,
+    "n_gpu_layers": -1,
+    "main_gpu": 0,
+    "split_mode": "layer",
+    "load_mode": "auto",
+    "lazy_mode": "auto",
+    "tensor_split": [],
+    "devices": None,
+    "placement": [],
+    "kv_overrides": [],
+    "rpc": [],
+    "progress": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +145,8 @@ CALLS: dict[str, Callable[[Scene], object]] = {
     "generate": Scene.generate,
     "stream": stream,
     "save a state": lambda scene: scene.native.save_state(seq_id=None, partial=False),
-    "load a state": lambda scene: scene.native.load_state(scene.state, seq_id=None),
-    "clear the memory": lambda scene: scene.native.memory_clear(data=True),
+    "load a state": lambda scene: scene.native.load_state(scene.state, seq_id=0),
+    "clear the memory": lambda scene: scene.roomy.memory_clear(data=True),
     "save a state's file": lambda scene: scene.native.save_state_file(
         str(scene.folder / "state"), tokens=[1, 5], seq_id=None
     ),

@@ -10,17 +10,18 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and asks glibc to give memory back")
 
 GROWTH_MB = 2.0
 
 SESSIONS = """
-import gc, sys
+import ctypes, gc, sys
 from llamasmith import Model, Session
 from llamasmith import samplers as s
 
 def rss():
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free, but kept by the C library for later, is no growth
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 1e6
 
@@ -59,10 +60,11 @@ def test_a_thousand_sessions(tiny_path: Path, run_python: Any, how: str) -> None
 
 
 MODELS = """
-import gc, sys
+import ctypes, gc, sys
 from llamasmith import Model
 def rss():
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 1e6
 def use(count):
@@ -112,7 +114,7 @@ print(first["Rss"], first["Pss"], both["Rss"], both["Pss"])
 def test_a_model_opened_twice_has_its_pages_once(tiny_path: Path, run_python: Any) -> None:
     result = run_python(SHARED, tiny_path)
     assert result.returncode == 0, result.stderr
-    rss, pss, both_rss, both_pss = map(int, result.stdout.split())
+    rss, _, both_rss, both_pss = map(int, result.stdout.split())
     assert rss > 100  # KiB: it is mapped, and used
-    assert both_rss > 1.9 * rss  # by both
-    assert both_pss < 1.1 * pss  # the same pages
+    assert both_rss > 1.5 * rss  # by both
+    assert both_pss < 0.6 * both_rss  # the same pages: each counts half for each mapping
