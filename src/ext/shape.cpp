@@ -87,11 +87,19 @@ class Shape {
 
 // What upstream divides by without a look.
 void check_divisors(const Shape & shape, uint32_t layers, uint32_t experts) {
-    for (const char * name : { "full_attention_interval", "attention.output_group_count" }) {
-        shape.need(!shape.has(name) || shape.number(name) > 0, name, "1 or more");
+    shape.need(!shape.has("full_attention_interval") || shape.number("full_attention_interval") > 0, "full_attention_interval",
+               "1 or more");
+    // Only where they are read: a file that llama.cpp has saved (Model.save()) has them for all architectures, as 0.
+    for (const char * arch : { "deepseek4", "dflash" }) {
+        shape.need(shape.arch() != arch || !shape.has("attention.output_group_count") ||
+                       shape.number("attention.output_group_count") > 0,
+                   "attention.output_group_count", "1 or more");
     }
-    shape.need(!shape.has("ssm.group_count") || shape.number("ssm.group_count") > 0 || shape.arch() == "plamo2",
-               "ssm.group_count", "1 or more");
+    for (const char * arch : { "falcon-h1", "granitehybrid", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen3next", "qwen35",
+                               "qwen35moe", "qwen4exp" }) {
+        shape.need(shape.arch() != arch || !shape.has("ssm.group_count") || shape.number("ssm.group_count") > 0,
+                   "ssm.group_count", "1 or more");
+    }
     for (const char * arch : { "glm4moe", "llada-moe", "grovemoe", "qwen35moe" }) {
         shape.need(shape.arch() != arch || experts > 0, "expert_count", "1 or more");
     }
