@@ -54,7 +54,7 @@ print(rss() - before)
 
 @pytest.mark.parametrize("how", ["plain", "states", "samplers", "errors"])
 def test_a_thousand_sessions(tiny_path: Path, run_python: Any, how: str) -> None:
-    result = run_python(SESSIONS, tiny_path, how, "1000" if how == "plain" else "300", timeout=300)
+    result = run_python(SESSIONS, tiny_path, how, "1000" if how == "plain" else "150", timeout=300)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < GROWTH_MB, f"{float(result.stdout):.2f} MB more"
 
