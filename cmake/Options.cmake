@@ -14,7 +14,7 @@ set(LLAMASMITH_CPU "native" CACHE STRING
 set(LLAMASMITH_CPU_VARIANTS "" CACHE STRING "Variants that dispatch builds, separated by semicolons; empty: all")
 set(LLAMASMITH_EXTRA_PATCHES "" CACHE STRING "Your own patch files, applied after ours, separated by semicolons")
 set(LLAMASMITH_SKIP_PATCHES "" CACHE STRING "Names of our patches to leave out, separated by semicolons")
-set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-quantize, llama-perplexity, llama-server")
+set(LLAMASMITH_TOOLS OFF CACHE BOOL "Also build upstream's llama-bench, llama-batched-bench, llama-quantize, llama-perplexity, llama-server")
 set(LLAMASMITH_UPSTREAM_TESTS OFF CACHE BOOL "Also build upstream's own tests of the CPU backend, in the build folder")
 
 find_package(OpenMP COMPONENTS C CXX QUIET)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Part of the CPU engines, by other authors than llama.cpp's, and with the licence in the source alone.
 SGEMM = Path("ggml", "src", "ggml-cpu", "llamafile", "sgemm.cpp")
+# Its headers, with which the extension reads JSON schemas.
+JSON = Path("licenses", "LICENSE-jsonhpp")
 PYBIND11_PLACES = ("pybind11-*.dist-info/**/LICENSE*", "pybind11-*.dist-info/**/COPYING*")
 DEBIAN = Path("/usr/share/doc/pybind11-dev/copyright")
 
@@ -40,6 +42,7 @@ def gather(vendor: Path, pybind11: Path) -> dict[str, str]:
     if "Permission is hereby granted" not in notice:
         sys.exit(f"llamasmith: {SGEMM} no longer begins with its licence. Say in cmake/licences.py where it is.")
     texts["llamafile-sgemm.txt"] = notice
+    texts["nlohmann-json.txt"] = (vendor / JSON).read_text(encoding="utf-8")
     licence = pybind11_licence(pybind11)
     if licence is None:
         print(f"llamasmith: no licence of pybind11 beside {pybind11}: the package lacks it", file=sys.stderr)

@@ -9,11 +9,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +20,15 @@ else:
     import tomli as tomllib
 
 import backends
-import isa
+import instructions
 from backends import Backends
+from instructions import isa_args
 from values import check_list, truth
 
 from llamasmith.errors import BuildError
 
 DEFAULT_ENGINES = ("patched", "upstream", "upstream-openmp")
 ALL_ENGINES = (*DEFAULT_ENGINES, "patched-openmp")
-CPU_CHOICES = ("native", "baseline", "dispatch")
 OUR_DEFAULTS = {
     "LLAMASMITH_ENGINES": ";".join(DEFAULT_ENGINES),
     "LLAMASMITH_BACKENDS": "",  # cpu, and what upstream's switches (GGML_BLAS=ON) add
@@ -46,8 +43,6 @@ OUR_DEFAULTS = {
     "LLAMASMITH_UPSTREAM_TESTS": "OFF",
     "LLAMASMITH_LLAMA_CPP_DIR": "",
 }
-
-X86_ISA = {name: flags for name, (flags, _) in isa.X86_SWITCHES.items()}
 
 # Upstream options whose value this project decides: the value we set, and what a user should set instead.
 DECIDED = {
@@ -84,39 +79,6 @@ RENAMED = {
 }
 # The help text that CMake gives to -D on its command line, and scikit-build-core to -C cmake.define.
 BY_USER = {"No help, variable specified on the command line.", ""}
-
-# What a compiler for this machine may define -> flags of /proc/cpuinfo that the engines will need where they run.
-MACRO_FLAGS = {
-    macro: isa.MACROS[macro]
-    for macro in (
-        "__SSE4_2__",
-        "__AVX__",
-        "__AVX2__",
-        "__FMA__",
-        "__F16C__",
-        "__BMI__",
-        "__BMI2__",
-        "__LZCNT__",
-        "__MOVBE__",
-        "__AVXVNNI__",
-        "__AVX512F__",
-        "__AVX512CD__",
-        "__AVX512BW__",
-        "__AVX512DQ__",
-        "__AVX512VL__",
-        "__AVX512VBMI__",
-        "__AVX512VNNI__",
-        "__AVX512BF16__",
-        "__AVX512FP16__",
-        "__AMX_TILE__",
-        "__AMX_INT8__",
-        "__AMX_BF16__",
-        "__ARM_FEATURE_DOTPROD",
-        "__ARM_FEATURE_MATMUL_INT8",
-        "__ARM_FEATURE_SVE",
-        "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC",
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -176,20 +138,9 @@ def refuse_unknown(name: str, known: set[str]) -> None:
 def check_upstream_option(name: str, value: str, cpu: str) -> bool:
     """Whether a known upstream option may be passed on; raises where it would have no effect or do harm."""
     value = truth(value)
-    if name.removeprefix("GGML_") in X86_ISA:
-        if cpu == "native":
-            raise BuildError(
-                f"{name}={value}: LLAMASMITH_CPU=native already uses what this machine has; "
-                f"to choose instruction sets yourself, add LLAMASMITH_CPU=baseline."
-            )
-        if cpu == "dispatch":
-            raise BuildError(
-                f"{name}={value} has no effect here: LLAMASMITH_CPU=dispatch builds a variant for each kind of CPU; "
-                f"choose among them with LLAMASMITH_CPU_VARIANTS."
-            )
+    if instructions.is_about(name):
+        instructions.refuse_switch(name, value, cpu)
         return True
-    if name == "GGML_CPU_ARM_ARCH" and cpu == "dispatch":
-        raise BuildError(f"{name}={value} names one CPU, and LLAMASMITH_CPU=dispatch builds for all. Leave one out.")
     if name in DECIDED:
         ours, advice = DECIDED[name]
         if value != ours:
@@ -230,13 +181,7 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
     values = {**OUR_DEFAULTS, **{e.name: e.value for e in entries if e.name in OUR_DEFAULTS}}
     requested = {name: value for name, value in values.items() if truth(value) != OUR_DEFAULTS[name]}
 
-    cpu = values["LLAMASMITH_CPU"]
-    if len(check_list("LLAMASMITH_CPU", cpu, CPU_CHOICES)) > 1:
-        raise BuildError(
-            f"LLAMASMITH_CPU is {cpu!r}, which is more than one. Allowed: one of {', '.join(CPU_CHOICES)}."
-        )
-    if values["LLAMASMITH_CPU_VARIANTS"] and cpu != "dispatch":
-        raise BuildError("LLAMASMITH_CPU_VARIANTS has no effect without LLAMASMITH_CPU=dispatch.")
+    cpu = instructions.choose_cpu(values["LLAMASMITH_CPU"], values["LLAMASMITH_CPU_VARIANTS"])
     for switch in ("LLAMASMITH_TOOLS", "LLAMASMITH_UPSTREAM_TESTS"):
         if truth(values[switch]) not in {"ON", "OFF"}:
             raise BuildError(f"{switch} is {values[switch]!r}. Allowed: ON, OFF.")
@@ -267,80 +212,15 @@ def choose(entries: list[Definition], known: set[str], *, has_openmp: bool) -> C
             continue
         if check_upstream_option(entry.name, entry.value, cpu):
             choice.engine_args.append(f"-D{entry.name}:STRING={entry.value}")
-    check_fma(choice)
+    instructions.check_fma(requested)
     return choice
-
-
-def check_fma(choice: Choice) -> None:
-    """Upstream's code for AVX2 and newer uses FMA, and does not compile without."""
-    on = {name for name, value in choice.requested.items() if truth(value) == "ON"}
-    newer = [name for name in choice.requested if re.match(r"GGML_(AVX2|AVX_VNNI|AVX512.*)$", name) and name in on]
-    if newer and "GGML_FMA" not in on:
-        raise BuildError(
-            f"{newer[0]}=ON without GGML_FMA=ON does not compile: upstream's code for it uses FMA. Add GGML_FMA=ON; "
-            f"every CPU with AVX2 has it, and F16C and BMI2 as well (GGML_F16C=ON, GGML_BMI2=ON)."
-        )
-
-
-def isa_args(choice: Choice) -> list[str]:
-    """Upstream's own switches for instruction sets, each set explicitly: their defaults depend on the environment."""
-    given = {arg[2:].partition(":")[0] for arg in choice.engine_args}
-    on = {"SSE42"} if choice.cpu == "baseline" else set()
-    names = [name for name in X86_ISA if f"GGML_{name}" not in given]
-    return [f"-DGGML_{name}:BOOL={'ON' if name in on else 'OFF'}" for name in names]
-
-
-def isa_flags(choice: Choice) -> list[str]:
-    """The compiler flags that these switches become."""
-    switches = dict(re.findall(r"-DGGML_(\w+):\w+=(.*)", "\n".join(choice.engine_args + isa_args(choice))))
-    return [flag for name, flags in X86_ISA.items() if truth(switches[name]) == "ON" for flag in flags.split()]
-
-
-# Every function begins a cache line, in every engine. Else a patch that makes one function longer moves the loops of
-# all that follow, and a hot loop may run some percent faster or slower for where it lies: a difference between engines
-# that is nobody's merit (seen: 2 % of prompt speed, in a function that no patch touches).
-PLACEMENT = ["-falign-functions=64"]
-
-AMX_OFF = ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"]
-
-
-def amx_is_sound(compiler: str, flags: list[str]) -> bool:
-    """Whether code for AMX tiles works here: tried, for neither the CPU's flags nor the compiler's tell."""
-    source = Path(__file__).with_name("probe_amx.c")
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "probe"
-        command = [compiler, "-O3", *flags, str(source), "-o", str(program)]
-        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            return False
-        return subprocess.run([str(program)], capture_output=True, check=False).returncode == 0
-
-
-def native_flags(compiler: str, processor: str) -> list[str]:
-    """Compiler flags for the CPU of this machine, without what this compiler gets wrong."""
-    if re.match(r"aarch64|arm", processor, re.IGNORECASE):
-        return ["-mcpu=native"]
-    flags = ["-march=native"]
-    if "amx_tile" in needed_cpu_flags(compiler, flags) and not amx_is_sound(compiler, flags):
-        print("llamasmith: AMX is left out: code for it by this compiler does not work here", file=sys.stderr)
-        flags += AMX_OFF
-    return flags
-
-
-def needed_cpu_flags(compiler: str, flags: list[str]) -> list[str]:
-    """The /proc/cpuinfo flags that code compiled with these flags may need."""
-    command = [compiler, *flags, "-dM", "-E", "-x", "c", os.devnull]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise BuildError(f"{' '.join(command)} failed: {result.stderr.strip()}. Use LLAMASMITH_CPU=baseline.")
-    macros = set(re.findall(r"^#define (\w+)", result.stdout, re.MULTILINE))
-    return [flag for macro, flag in MACRO_FLAGS.items() if macro in macros]
 
 
 def cmake_text(choice: Choice, flags: list[str], pin: str) -> str:
     def line(name: str, values: list[str]) -> str:
         return f"set({name} {' '.join(f'[==[{value}]==]' for value in values)})\n"
 
-    args = choice.engine_args + isa_args(choice)
+    args = choice.engine_args + isa_args(choice.cpu, choice.engine_args)
     upstreams = [name for name in choice.requested if not name.startswith("LLAMASMITH_")]
     each = [(f"LLAMASMITH_BACKEND_ARGS_{name}", choice.backends.args.get(name, [])) for name in choice.backends.modules]
     return (
@@ -369,15 +249,14 @@ def main() -> None:
     for engine, why in choice.left_out.items():
         print(f"llamasmith: engine {engine} is left out: {why}", file=sys.stderr)
 
-    flags = [*PLACEMENT, *(native_flags(args.compiler, args.processor) if choice.cpu == "native" else [])]
-    baseline = isa_flags(choice) if re.match(r"x86_64|amd64", args.processor, re.IGNORECASE) else []
+    flags, needed = instructions.engine_flags(choice.cpu, choice.engine_args, args.compiler, args.processor)
     record = {
         "requested": choice.requested,
         "engines": choice.engines,
         "left_out": choice.left_out,
         "backends": choice.backends.names,
         "cpu": choice.cpu,
-        "cpu_flags": needed_cpu_flags(args.compiler, [*flags, *baseline]),
+        "cpu_flags": needed,
         "engine_flags": flags,
     }
     out = Path(args.out)

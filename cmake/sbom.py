@@ -98,6 +98,17 @@ def pybind11_component(version: str) -> dict[str, Any]:
     }
 
 
+def json_component() -> dict[str, Any]:
+    return {
+        "type": "library",
+        "bom-ref": "nlohmann-json",
+        "name": "nlohmann-json",
+        "description": "headers that llama.cpp brings along, compiled into the extension _core: JSON schemas",
+        "licenses": licence("MIT"),
+        "purl": "pkg:github/nlohmann/json",
+    }
+
+
 def document(record: dict[str, Any], *, name: str, version: str, pybind11: str, source_digest: str) -> dict[str, Any]:
     """The whole bill. ``pybind11`` is its version, empty where the extension is not built."""
     compiler = record["compiler"]
@@ -125,7 +136,7 @@ def document(record: dict[str, Any], *, name: str, version: str, pybind11: str, 
     }
     upstream = upstream_component(record)
     patches = [patch_component(patch) for patch in record["patches"]]
-    direct = [upstream, *([pybind11_component(pybind11)] if pybind11 else [])]
+    direct = [upstream, *([pybind11_component(pybind11), json_component()] if pybind11 else [])]
     inside = [*patches, *([sgemm_component()] if record["engines"] else [])]
     compiler_name, _, compiler_version = compiler["name"].partition(" ")
     tool = {"type": "application", "name": compiler_name, "version": compiler_version}

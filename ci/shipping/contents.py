@@ -39,7 +39,12 @@ NATIVE = (
 BACKEND = (r"__init__\.py", r"py\.typed", r"libggml-\w+\.so", r"backend\.json", r"licenses/[\w.-]+\.txt")
 DIST_INFO = (r"METADATA", r"WHEEL", r"RECORD", r"entry_points\.txt", r"licenses/[\w./-]+", r"sboms/[\w.-]+\.cdx\.json")
 # What is compiled in, by its name in the bill of materials, and the file with its licence.
-LICENCES = {"llama.cpp": "llama.cpp.txt", "sgemm.cpp": "llamafile-sgemm.txt", "pybind11": "pybind11.txt"}
+LICENCES = {
+    "llama.cpp": "llama.cpp.txt",
+    "sgemm.cpp": "llamafile-sgemm.txt",
+    "pybind11": "pybind11.txt",
+    "nlohmann-json": "nlohmann-json.txt",
+}
 # A path of the machine that built, whichever that was: absolute, and to a source.
 BUILD_PATH = re.compile(rb"(?<![\w.+/-])/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp)\b")
 PYTHON_HEADERS = Path(sysconfig.get_path("include")).parent.as_posix().encode() + b"/"

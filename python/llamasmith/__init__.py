@@ -14,13 +14,21 @@ from .errors import LlamaError
 
 if TYPE_CHECKING:
     from .backends import Backend, Device, devices, load_backend, loaded_backends
+    from .batch_session import BatchSession
     from .build import BuildInfo, build_info
+    from .embedding import Embedder, Reranker
     from .engine import Engine, engines, load_engine, loaded_engine
+    from .fitting import Fit, fit
+    from .generation import Generation, Timings
+    from .grammar import json_schema_grammar
     from .model import Model
     from .pool import ThreadPool
     from .quantize import quantize
-    from .session import Generation, Session, Timings
+    from .scoring import Perplexity, perplexity
+    from .session import Session
+    from .speculation import ModelDraft, NgramDraft
     from .threads import Budget, thread_budget
+    from .training import EpochResult, TrainingStep, finetune
 
 _HOME = {
     "Backend": "backends",
@@ -34,14 +42,27 @@ _HOME = {
     "engines": "engine",
     "load_engine": "engine",
     "loaded_engine": "engine",
+    "Fit": "fitting",
+    "fit": "fitting",
     "Model": "model",
     "quantize": "quantize",
-    "Generation": "session",
+    "BatchSession": "batch_session",
+    "Embedder": "embedding",
+    "Generation": "generation",
+    "ModelDraft": "speculation",
+    "NgramDraft": "speculation",
+    "Perplexity": "scoring",
+    "Reranker": "embedding",
     "Session": "session",
     "ThreadPool": "pool",
-    "Timings": "session",
+    "Timings": "generation",
+    "json_schema_grammar": "grammar",
+    "perplexity": "scoring",
     "Budget": "threads",
     "thread_budget": "threads",
+    "EpochResult": "training",
+    "TrainingStep": "training",
+    "finetune": "training",
 }
 
 __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
@@ -59,13 +80,26 @@ __all__ = [  # noqa: RUF022 (grouped by storey, as in the table above)
     "load_backend",
     "loaded_backends",
     "Model",
+    "Fit",
+    "fit",
     "quantize",
     "Generation",
     "Session",
+    "NgramDraft",
+    "ModelDraft",
+    "BatchSession",
+    "Embedder",
+    "Reranker",
+    "Perplexity",
+    "perplexity",
+    "json_schema_grammar",
     "ThreadPool",
     "Timings",
     "Budget",
     "thread_budget",
+    "finetune",
+    "EpochResult",
+    "TrainingStep",
 ]
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "BackendNotFound",
     "BuildError",
     "Cancelled",
+    "ChatTemplateError",
     "ContextFull",
     "DecodeFailed",
     "EngineError",
@@ -85,6 +86,10 @@ class DecodeFailed(LlamaError, RuntimeError):
 
 class Cancelled(LlamaError, RuntimeError):
     """``Session.cancel()`` was called during the call. The session's memory is as it was before."""
+
+
+class ChatTemplateError(LlamaError, ValueError):
+    """A model's chat template cannot be read, fails, or refuses the messages."""
 
 
 class RpcError(LlamaError, ConnectionError):

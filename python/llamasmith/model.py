@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._check import INT32_MAX, file_path, integer, meta_values, names, number, token_ids, utf8
 from ._closing import Closing
 from ._native import _core
 from .engine import load_engine
+from .errors import InvalidOption
 
 if TYPE_CHECKING:
     import os
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+
+    from .chat import ChatTemplate, Message
 
 __all__ = ["Model"]
 
@@ -77,6 +80,7 @@ class Model(Closing):
         load_engine()
         text = file_path(path)
         self.path = Path(path)
+        self._templates: dict[str | None, ChatTemplate] = {}
         servers: list[str] = []
         if rpc:
             from .rpc import endpoints, load_rpc
@@ -183,6 +187,53 @@ class Model(Closing):
     def chat_template(self, name: str | None = None) -> str | None:
         """The model's chat template (jinja), by default the main one; None if there is none."""
         return self._native.chat_template(None if name is None else utf8(name, "name"))
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        template: str | None = None,
+        add_generation_prompt: bool = True,
+        **variables: Any,
+    ) -> str:
+        """The text of a conversation, by the model's chat template: what `Session.chat()` has the model continue.
+
+        Args:
+            messages: ``{"role": "user", "content": "..."}`` and so on, in order.
+            template: name of one of `chat_template_names`, by default the main one.
+            add_generation_prompt: end with the beginning of the assistant's message.
+            variables: what else the template knows: ``tools``, ``documents``, ``enable_thinking`` and so on.
+
+        Raises InvalidOption (no such template, no messages), ChatTemplateError (it fails, or refuses the messages).
+        """
+        return self._template(template).render(messages, add_generation_prompt=add_generation_prompt, **variables)
+
+    def chat_tokens(self, messages: Sequence[Message], **options: Any) -> list[int]:
+        """The tokens of `chat_prompt()`, which takes the same arguments: with one begin token, whoever writes it."""
+        text = self.chat_prompt(messages, **options)
+        begin = self._special_text("bos")
+        return self.tokenize(text, add_special=not (begin and text.startswith(begin)), parse_special=True)
+
+    def _special_text(self, name: str) -> str:
+        token = self.vocab.special.get(name, -1)
+        return self.vocab.text(token) if token >= 0 else ""
+
+    def _template(self, name: str | None) -> ChatTemplate:
+        from .chat import ChatTemplate
+
+        if name not in self._templates:
+            source = self.chat_template(name)
+            if source is None:
+                have = ", ".join(repr(known) for known in self.chat_template_names) or "none"
+                raise InvalidOption(
+                    f"{self.path.name} has no chat template{f' named {name!r}' if name else ''}; it has: {have}. Take "
+                    f"a model that was trained to chat, or make the prompt yourself: "
+                    f"session.generate(ChatTemplate(text).render(messages))."
+                )
+            self._templates[name] = ChatTemplate(
+                source, bos_token=self._special_text("bos"), eos_token=self._special_text("eos")
+            )
+        return self._templates[name]
 
     @property
     def chat_template_names(self) -> tuple[str, ...]:

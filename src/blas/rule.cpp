@@ -11,9 +11,13 @@
 
 namespace {
 
-// Least batches that were measured to pay, see docs/openblas.md. Empty until they are: what nobody has measured is not
-// taken, so that the backend costs nothing. ci/openblas-bench measures; a user's rule takes more.
-const smith_blas_table MEASURED = {};
+// Least batches that were measured to pay beside an engine with AVX2 (figures: docs/openblas.md). What nobody has measured
+// is not taken: other types and other CPUs; and what the engine has rearranged while loading never comes here (Q4_0, Q4_K).
+// ci/openblas-bench measures; a user's rule takes more.
+const smith_blas_table MEASURED = {
+    { GGML_TYPE_F32, 64 },   { GGML_TYPE_F16, 256 },  { GGML_TYPE_BF16, 32 },
+    { GGML_TYPE_Q8_0, 256 }, { GGML_TYPE_Q5_0, 256 }, { GGML_TYPE_Q6_K, 256 },
+};
 constexpr int64_t UPSTREAM_BATCH = 32;
 constexpr int64_t LEAST_SIDE     = 32; // as upstream: rows of weights, and their length
 constexpr int64_t LARGEST        = std::numeric_limits<int32_t>::max(); // of a side, by OpenBLAS's integers
@@ -64,12 +68,10 @@ std::string parse_word(const std::string & word, smith_blas_table & table) {
     return "";
 }
 
+// With AVX-512 both sides have other kernels, and for BF16 the engine has instructions that OpenBLAS's sgemm has not.
 smith_blas_table measured() {
-    smith_blas_table table = MEASURED;
-    if (smith_engine_has("AVX512_BF16") || smith_engine_has("AMX_INT8")) {
-        table.erase(GGML_TYPE_BF16); // the engine has instructions for it, OpenBLAS's sgemm has not
-    }
-    return table;
+    const bool here = smith_engine_has("AVX2") && !smith_engine_has("AVX512");
+    return here ? MEASURED : smith_blas_table{};
 }
 
 const smith_blas_table & the_table() {

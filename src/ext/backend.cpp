@@ -53,6 +53,7 @@ class FewThreads {
 
 ggml_backend_reg_t load_module(const std::string & path, const std::string & file) {
     take_complaints();
+    const LogHush hush;  // the exception has the reason, and a backend that nobody asked for is only warned of
     if (file.find("-blas") == std::string::npos) {
         return ggml_backend_load(path.c_str());
     }

@@ -137,7 +137,7 @@ void Batch::set_embedding(int64_t index, const float * row, int64_t n_embd) {
     has_rows_                              = true;
 }
 
-void Batch::extend(const llama_token * tokens, std::size_t n, int64_t pos, int64_t seq_id, bool every_output) {
+void Batch::extend(const llama_token * tokens, std::size_t n, int64_t pos, int64_t seq_id, std::size_t first_output) {
     need_free();
     if (n == 0) {
         return;
@@ -156,7 +156,7 @@ void Batch::extend(const llama_token * tokens, std::size_t n, int64_t pos, int64
     }
     const std::vector<int64_t> ids{ seq_id };
     for (std::size_t i = 0; i < n; i++) {
-        add(tokens[i], pos + static_cast<int64_t>(i), ids, every_output || i + 1 == n);
+        add(tokens[i], pos + static_cast<int64_t>(i), ids, i >= first_output);
     }
 }
 

@@ -23,7 +23,8 @@ class Batch {
     int32_t add(int64_t token, int64_t pos, const std::vector<int64_t> & seq_ids, bool output);
     int32_t add_embedding(const float * row, int64_t n_embd, const std::vector<int64_t> & pos,
                           const std::vector<int64_t> & seq_ids, bool output);
-    void    extend(const llama_token * tokens, std::size_t n, int64_t pos, int64_t seq_id, bool every_output);
+    // The tokens from `first_output` on have an output.
+    void    extend(const llama_token * tokens, std::size_t n, int64_t pos, int64_t seq_id, std::size_t first_output);
     void    set_embedding(int64_t index, const float * row, int64_t n_embd);  // beside the token at that place
     void    set_output(int64_t index, bool output);
     void    clear();

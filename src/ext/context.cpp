@@ -28,7 +28,7 @@ int32_t thread_count(const char * name, int64_t n) {
 
 Context::Context(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool,
                  std::shared_ptr<ThreadPool> pool_batch, const ContextOptions & options)
-    : model_(std::move(model)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)),
+    : model_(std::move(model)), use_(std::make_unique<Model::Use>(*model_)), pool_(std::move(pool)), pool_batch_(std::move(pool_batch)),
       loan_(std::make_shared<int>(0)), made_by_(getpid()) {
     llama_context_params params = context_params(*model_, options);
     params.n_threads            = pool_ ? pool_->n_threads() : thread_count("n_threads", options.n_threads);
@@ -52,31 +52,39 @@ Context::Context(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool,
     causal_        = llama_get_causal_attn(context_.get());
     reserved_      = 0;
     outputs_needed(n_seq_max());
+    taken_.resize(static_cast<std::size_t>(n_seq_max()));
 }
 
 Context::~Context() = default;
 
-Context::Turn::Turn(Context & context) : lock_(context.in_use_, std::try_to_lock), context_(context) {
-    if (getpid() != context.made_by_) {
-        throw Error("ForkedProcess", "This session was made before fork(); its threads do not exist in this process. "
-                                     "Make a new Session in the child.");
-    }
+Context::Turn::Turn(Context & context, const std::atomic<bool> * cancel)
+    : lock_(context.in_use_, std::try_to_lock), context_(context) {
+    context.need_own_process();
     if (!lock_.owns_lock()) {
-        throw Error("SessionBusy", "Another thread is using this session. Use a session for each thread (they can share "
-                                   "the model), or a lock around this one.");
+        throw Error("SessionBusy", "Another thread is computing in this context. Use a session for each thread (they can "
+                                   "share the model), or make it, if it has forks, with on_busy='wait'.");
     }
     if (!context.context_) {
         throw Error("SessionClosed", "The session is closed. Make a new Session.");
     }
     context.cancel_.store(false, std::memory_order_relaxed);
-    context.begin();
+    context.cancel_too_ = cancel;
+    context.clear_given();
     context.busy_.store(true, std::memory_order_relaxed);
 }
 
 Context::Turn::~Turn() {
     context_.busy_.store(false, std::memory_order_relaxed);
+    context_.cancel_too_ = nullptr;
     if (context_.lost_) {
         context_.close();  // nothing can be done with it any more
+    }
+}
+
+void Context::need_own_process() const {
+    if (getpid() != made_by_) {
+        throw Error("ForkedProcess", "This session was made before fork(); its threads do not exist in this process. "
+                                     "Make a new Session in the child.");
     }
 }
 
@@ -90,7 +98,8 @@ void Context::check_servers() {
 }
 
 bool Context::should_stop() const {
-    return cancelled() || shutting_down() || (watching_ && take_interrupt() && must_stop_());
+    return cancelled() || (cancel_too_ != nullptr && cancel_too_->load(std::memory_order_relaxed)) || shutting_down() ||
+           (watching_ && take_interrupt() && must_stop_()) || (leader_ != nullptr && leader_->should_stop());
 }
 
 // Called after each node of the graph by the engine's first thread, which is the one that called us.
@@ -326,6 +335,7 @@ void Context::set_embeddings(bool value) {
 
 void Context::set_causal_attn(bool value) {
     causal_ = value;
+    epoch_++;
     llama_set_causal_attn(context_.get(), value);
 }
 
@@ -348,10 +358,12 @@ void Context::set_adapters(const std::vector<std::pair<std::shared_ptr<LoraAdapt
         throw Error("InvalidOption", "llama.cpp cannot apply these adapters.");
     }
     adapters_ = std::move(kept);
+    epoch_++;
 }
 
 void Context::set_control_vector(const float * data, int64_t layers, int64_t n_embd, int64_t first, int64_t last) {
     need_weights();
+    epoch_++;
     if (data == nullptr) {
         llama_set_adapter_cvec(context_.get(), nullptr, 0, 0, -1, -1);
         return;
@@ -393,6 +405,7 @@ void Context::close() {
     context_.reset();
     pool_.reset();
     pool_batch_.reset();
+    use_.reset();
     model_.reset();
 }
 

@@ -27,16 +27,17 @@ class Context {
     // as `pool`; both may be nullptr.
     Context(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool, std::shared_ptr<ThreadPool> pool_batch,
             const ContextOptions & options);
-    virtual ~Context();
+    ~Context();
 
     Context(const Context &)             = delete;
     Context & operator=(const Context &) = delete;
 
     // The calling thread's turn to use the context. Throws SessionBusy if another thread has it, SessionClosed or
-    // ForkedProcess if nobody ever will. Every method below but cancel() is called within one.
+    // ForkedProcess if nobody ever will. Every method below is called within one, but for cancel() and give_sequence().
+    // `cancel`, beside the context's own, says that the work must stop.
     class Turn {
       public:
-        explicit Turn(Context & context);
+        explicit Turn(Context & context, const std::atomic<bool> * cancel = nullptr);
 
         ~Turn();
 
@@ -55,8 +56,15 @@ class Context {
     void process(Batch & batch, bool encode);
     bool taken_back() const { return taken_back_; }
 
-    virtual void abandon() {}  // the call was stopped in Python: forget what it has begun
-    virtual void close();      // frees the context; the pool and the model live on with their other users
+    void close();  // frees the context; the pool and the model live on with their other users
+
+    // A sequence for one user alone; throws InvalidOption if all n_seq_max are taken. What is given back, by any thread at
+    // any time, is cleared when the next turn begins.
+    int32_t take_sequence();
+    void    give_sequence(int32_t seq_id);
+
+    // What stops the work of `leader` stops ours too: a draft's, which is computed in the midst of it. nullptr: no longer.
+    void follow(const Context * leader) { leader_ = leader; }
 
     // Stops the call that another thread has under way, within one graph node.
     void cancel() { cancel_.store(true, std::memory_order_relaxed); }
@@ -95,6 +103,9 @@ class Context {
     int64_t seq_pos_max(int64_t seq_id) const;
     bool    can_shift() const;
 
+    // Grows with each change that makes a memory computed before differ from one computed now.
+    int64_t epoch() const { return epoch_; }
+
     // Adapters; the context keeps them alive. A scale of 0 leaves one out.
     void set_adapters(const std::vector<std::pair<std::shared_ptr<LoraAdapter>, float>> & adapters);
     // Layers first to last (from 1, both inclusive) get a row of n_embd numbers each; without data: none.
@@ -102,6 +113,7 @@ class Context {
 
     void set_embeddings(bool value);
     void set_causal_attn(bool value);
+    void need_own_process() const;  // throws ForkedProcess in a child of the process that made it
     void check_servers();       // throws RpcError if one of the model's is lost
     void need_memory() const;   // throws InvalidOption where the model has none (encoders)
     void need_weights() const;  // throws InvalidOption where no_alloc=True gave none
@@ -112,6 +124,7 @@ class Context {
     int32_t n_ubatch() const { return static_cast<int32_t>(llama_n_ubatch(context_.get())); }
     int32_t n_seq_max() const { return static_cast<int32_t>(llama_n_seq_max(context_.get())); }
     int64_t n_outputs_max() const { return n_outputs_max_; }
+    bool    kv_unified() const { return kv_unified_; }  // all sequences share the cells of one cache
 
     const Model &                         model() const { return *model_; }
     const std::shared_ptr<Model> &        model_ptr() const { return model_; }
@@ -120,20 +133,18 @@ class Context {
 
     void check_seq(int64_t seq_id) const;
 
-  protected:
-    virtual void begin() {}  // a turn has begun
-    bool         should_stop() const;
-    // Runs one graph on the pool's threads; returns llama_decode()'s status.
-    int          compute(const Batch & batch, bool encode);
-    void         outputs_needed(int64_t rows);  // throws SessionBusy if memory on loan would have to move
-
   private:
+    bool        should_stop() const;
+    int         compute(const Batch & batch, bool encode);  // one graph on the pool's threads; llama_decode()'s status
+    void        outputs_needed(int64_t rows);  // throws SessionBusy if memory on loan would have to move
+    void        clear_given();
     static bool on_abort(void * data);
     bool        take_back(const std::map<int32_t, int32_t> & ends);
     void        check_range(int64_t p0, int64_t p1) const;
 
     // In the order of making; freed in the other.
     std::shared_ptr<Model>         model_;
+    std::unique_ptr<Model::Use>    use_;
     std::shared_ptr<ThreadPool>    pool_;
     std::shared_ptr<ThreadPool>    pool_batch_;
     std::vector<std::shared_ptr<LoraAdapter>> adapters_;
@@ -145,12 +156,19 @@ class Context {
     bool                  causal_;
     bool                  kv_unified_;
     bool                  taken_back_ = true;
+    int64_t               epoch_ = 0;
     bool                  lost_ = false;  // a server of the model; closed at the end of the turn
     std::vector<int8_t>   outputs_;  // of the last batch: which tokens have one
     std::shared_ptr<void> loan_;
 
+    std::vector<bool>    taken_;  // sequences that have a user
+    std::vector<int32_t> given_;  // ... that had one, and are to be cleared
+    std::mutex           sequences_;
+
     std::mutex        in_use_;
     std::atomic<bool> cancel_{ false };
+    const std::atomic<bool> * cancel_too_ = nullptr;
+    const Context *           leader_     = nullptr;
     std::atomic<bool> busy_{ false };
     int               made_by_;
 

@@ -31,6 +31,11 @@ std::vector<std::string> read_features(ggml_backend_reg_t reg) {
     return features;
 }
 
+ggml_backend_reg_t load_module(const std::string & path) {
+    const LogHush hush;  // the exception has the reason
+    return ggml_backend_load(path.c_str());
+}
+
 }  // namespace
 
 const Engine & load_engine(const std::string & path) {
@@ -43,7 +48,7 @@ const Engine & load_engine(const std::string & path) {
                                        " cannot be loaded too. One process runs one engine: use another process.");
     }
     take_complaints();
-    ggml_backend_reg_t reg = ggml_backend_load(path.c_str());
+    ggml_backend_reg_t reg = load_module(path);
     if (reg == nullptr) {
         const std::string why = take_complaints();
         throw Error("EngineError", "The engine at " + path + " cannot be loaded" + (why.empty() ? "" : ": " + why) +

@@ -47,7 +47,7 @@ bool finalizing() {
 
 void on_log(ggml_log_level level, const char * text, void *) {
     if (level != GGML_LOG_LEVEL_CONT) {
-        level_of_line = hushed ? 10 : python_level(level);
+        level_of_line = python_level(level);
     }
     if (level_of_line >= 30) {
         complaints += text;
@@ -66,7 +66,7 @@ void on_log(ggml_log_level level, const char * text, void *) {
     if (queue.size() == max_queued) {
         queue.pop_front();
     }
-    queue.push_back({ level_of_line, text });
+    queue.push_back({ hushed ? 10 : level_of_line, text });
 }
 
 }  // namespace

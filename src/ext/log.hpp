@@ -18,8 +18,17 @@ void deliver_log();
 std::string take_complaints();
 
 // Until taken back, what this thread's native code complains of is only fit for debugging: llama.cpp reports work that
-// was stopped on request as an error, several times.
+// was stopped on request as an error, several times. take_complaints() has it all the same.
 void hush_log(bool hush);
+
+// hush_log() for as long as this object lives: for what ends in an exception that says the same.
+class LogHush {
+  public:
+    LogHush() { hush_log(true); }
+    ~LogHush() { hush_log(false); }
+    LogHush(const LogHush &)             = delete;
+    LogHush & operator=(const LogHush &) = delete;
+};
 
 // While this object lives, each line that this thread's native code logs is shown to `watcher` too. What the watcher throws
 // goes through the native code that has logged, so it must be a place where that code is ready for exceptions.

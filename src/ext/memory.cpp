@@ -27,6 +27,33 @@ void Context::check_seq(int64_t seq_id) const {
     in_range("seq_id", seq_id, 0, n_seq_max() - 1);
 }
 
+int32_t Context::take_sequence() {
+    const std::lock_guard<std::mutex> lock(sequences_);
+    const auto                        free = std::find(taken_.begin(), taken_.end(), false);
+    if (free == taken_.end()) {
+        throw Error("InvalidOption", "All " + std::to_string(n_seq_max()) + " sequences of the context are in use. Close a "
+                                     "session that shares it, or make the context for more of them.");
+    }
+    *free = true;
+    return static_cast<int32_t>(free - taken_.begin());
+}
+
+void Context::give_sequence(int32_t seq_id) {
+    const std::lock_guard<std::mutex> lock(sequences_);
+    given_.push_back(seq_id);
+}
+
+void Context::clear_given() {
+    const std::lock_guard<std::mutex> lock(sequences_);
+    for (const int32_t seq_id : given_) {
+        if (llama_memory_t memory = llama_get_memory(context_.get())) {
+            llama_memory_seq_rm(memory, seq_id, -1, -1);
+        }
+        taken_[static_cast<std::size_t>(seq_id)] = false;
+    }
+    given_.clear();
+}
+
 void Context::check_range(int64_t p0, int64_t p1) const {
     in_range("p0", p0, -1, max_pos);
     in_range("p1", p1, -1, max_pos);

@@ -89,6 +89,39 @@ Model::~Model() {
     model_.reset();
 }
 
+Model::Use::Use(const Model & model) : model_(model) {
+    const std::lock_guard<std::mutex> lock(model.use_);
+    if (model.training_) {
+        throw Error("SessionBusy", model.path_ + " is being trained. Make sessions when that is over.");
+    }
+    model.users_++;
+}
+
+Model::Use::~Use() {
+    const std::lock_guard<std::mutex> lock(model_.use_);
+    model_.users_--;
+}
+
+Model::Change::Change(const Model & model) : lock_(model.weights_, std::try_to_lock) {
+    if (!lock_.owns_lock()) {
+        throw Error("SessionBusy", model.path_ + " is being saved by another thread. Train it when that is over.");
+    }
+}
+
+void Model::begin_training() const {
+    const std::lock_guard<std::mutex> lock(use_);
+    if (users_ != 1) {
+        throw Error("SessionBusy", path_ + " has " + std::to_string(users_ - 1) + " open session(s), whose weights would change "
+                                   "under them. Close them to train the model.");
+    }
+    training_ = true;
+}
+
+void Model::end_training() const {
+    const std::lock_guard<std::mutex> lock(use_);
+    training_ = false;
+}
+
 std::string Model::desc() const {
     char      text[256];
     const int length = llama_model_desc(model_.get(), text, sizeof(text));
@@ -141,6 +174,10 @@ void Model::save(const std::string & path) const {
     if (stat(path.c_str(), &to) == 0 && stat(path_.c_str(), &from) == 0 && from.st_dev == to.st_dev &&
         from.st_ino == to.st_ino) {
         throw Error("InvalidOption", path + " is the model's own file, which is read while it is written. Give another.");
+    }
+    const std::unique_lock<std::mutex> reading(weights_, std::try_to_lock);
+    if (!reading.owns_lock()) {
+        throw Error("SessionBusy", path_ + " is being trained or saved by another thread. Save it when that is over.");
     }
     std::FILE * file = std::fopen(path.c_str(), "wb");  // upstream says nothing of a file that it cannot write
     if (file == nullptr) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,32 @@ class Model {
     bool                no_alloc() const { return no_alloc_; }  // its tensors have no memory behind them
     const std::string & path() const { return path_; }
     const Servers &     servers() const { return servers_; }
+    bool                rearranges() const { return params_->params.use_extra_bufts; }  // weights, for faster kernels
+
+    // Each context that evaluates the model, for as long as it can. Throws SessionBusy while the model is trained.
+    class Use {
+      public:
+        explicit Use(const Model & model);
+        ~Use();
+        Use(const Use &)             = delete;
+        Use & operator=(const Use &) = delete;
+
+      private:
+        const Model & model_;
+    };
+
+    // While one lives, weights change. Throws SessionBusy while they are read by save().
+    class Change {
+      public:
+        explicit Change(const Model & model);
+
+      private:
+        std::unique_lock<std::mutex> lock_;
+    };
+
+    // The caller's context is the only one from now on. Throws SessionBusy if there are others.
+    void begin_training() const;
+    void end_training() const;
 
     int32_t     n_vocab() const { return llama_vocab_n_tokens(vocab()); }
     std::string desc() const;
@@ -55,6 +82,11 @@ class Model {
     Servers                            servers_;  // connected longer than the model lives
     std::unique_ptr<ModelParams>       params_;  // the model keeps pointers into it
     std::unique_ptr<llama_model, Free> model_;
+
+    mutable std::mutex use_;  // guards the next two
+    mutable int        users_    = 0;
+    mutable bool       training_ = false;
+    mutable std::mutex weights_;  // held while all of them are read, or changed
 };
 
 }  // namespace smith

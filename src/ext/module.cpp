@@ -7,6 +7,7 @@
 #include "shutdown.hpp"
 
 void register_backend(py::module_ & m);
+void register_batch_session(py::module_ & m);
 void register_adapter(py::module_ & m);
 void register_chat(py::module_ & m);
 void register_context(py::module_ & m);
@@ -19,6 +20,7 @@ void register_rpc(py::module_ & m);
 void register_quantize(py::module_ & m);
 void register_sampler(py::module_ & m);
 void register_session(py::module_ & m);
+void register_training(py::module_ & m);
 void register_vocab(py::module_ & m);
 
 // llama.cpp's registry of backends and its log belong to the process, so a second interpreter cannot have its own.
@@ -41,6 +43,8 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
     register_sampler(m);
     register_context(m);
     register_session(m);
+    register_batch_session(m);
     register_quantize(m);
+    register_training(m);
     register_chat(m);
 }

@@ -1,4 +1,5 @@
 #include "errors.hpp"
+#include "json_schema.hpp"
 #include "llama.h"
 #include "pybind.hpp"
 
@@ -44,4 +45,5 @@ void register_chat(py::module_ & m) {
     m.def("chat_builtin_templates", &builtin_templates, "Names of the chat templates that llama.cpp knows by itself.");
     m.def("chat_apply_template", &apply, py::arg("template"), py::arg("messages"), py::kw_only(), py::arg("add_assistant"),
           "The text of a chat, (role, content) by (role, content), in a template that llama.cpp knows, without jinja.");
+    m.def("grammar_of_schema", &smith::grammar_of_schema, py::arg("schema"), "The grammar (GBNF) of the JSON that a schema allows.");
 }

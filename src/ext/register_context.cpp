@@ -190,7 +190,7 @@ static void register_batch(py::module_ & m) {
         .def(
             "extend",
             [](Batch & self, const std::vector<llama_token> & tokens, int64_t pos, int64_t seq_id, bool every_output) {
-                self.extend(tokens.data(), tokens.size(), pos, seq_id, every_output);
+                self.extend(tokens.data(), tokens.size(), pos, seq_id, every_output || tokens.empty() ? 0 : tokens.size() - 1);
             },
             py::arg("tokens"), py::kw_only(), py::arg("pos"), py::arg("seq_id"), py::arg("every_output"))
         .def("set_output", &Batch::set_output, py::arg("index"), py::arg("output"))
@@ -216,6 +216,11 @@ static void register_memory(py::class_<Context, std::shared_ptr<Context>> & c) {
         .def("seq_div", in_turn(&Context::seq_div), py::arg("seq_id"), py::arg("p0"), py::arg("p1"), py::arg("divisor"))
         .def("seq_pos_min", in_turn(&Context::seq_pos_min), py::arg("seq_id"))
         .def("seq_pos_max", in_turn(&Context::seq_pos_max), py::arg("seq_id"))
+        .def_property_readonly("has_memory",
+                               [](Context & self) {
+                                   const Turn turn(self);
+                                   return llama_get_memory(self.get()) != nullptr;
+                               })
         .def_property_readonly("can_shift", in_turn(&Context::can_shift))
         .def(
             "save_state",

@@ -33,8 +33,8 @@ inline void end_views(Context & context) {
 }
 
 // Runs native work without the GIL. Python's signal handlers run in the midst of it, when SIGINT comes: if they raise,
-// the work ends and the session forgets what this call has added; if not, it goes on as if nothing had been.
-template <typename Work> void run(Context & context, Work && work) {
+// the work ends and `abandon` forgets what this call has begun; if not, it goes on as if nothing had been.
+template <typename Work, typename Abandon> void run(Context & context, Work && work, Abandon && abandon) {
     end_views(context);
     std::optional<py::error_already_set> raised;
     const InterruptScope                 scope;
@@ -51,10 +51,10 @@ template <typename Work> void run(Context & context, Work && work) {
             return;
         }
     } catch (const py::error_already_set &) {  // from a handler too, while the log was delivered; or a sampler in Python
-        context.abandon();
+        abandon();
         throw;
     } catch (const Interrupted &) {
-        context.abandon();
+        abandon();
         if (!raised) {
             throw Error("Cancelled", context.taken_back() ? "The call was cancelled. The session's memory is as it was before."
                                                           : "The call was cancelled. The sequences of the batch had to be "
@@ -65,8 +65,12 @@ template <typename Work> void run(Context & context, Work && work) {
             throw;
         }
     }
-    context.abandon();
+    abandon();
     throw std::move(*raised);
+}
+
+template <typename Work> void run(Context & context, Work && work) {
+    run(context, work, [] {});
 }
 
 }  // namespace smith

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "abort_guard.hpp"
 #include "errors.hpp"
@@ -17,6 +18,21 @@ constexpr std::size_t max_untriggered = 8192;
 
 bool is_grammar(const std::string & name) {
     return name == "grammar" || name == "grammar_lazy";
+}
+
+// Whether applying it changes nothing but the candidates, and the numbers that it draws at random.
+bool is_pure(const std::string & name) {
+    static const std::set<std::string> pure = { "dist", "dry", "greedy", "logit_bias", "min_p", "penalties", "temp", "temp_ext",
+                                                "top_k", "top_n_sigma", "top_p", "typical", "xtc" };
+    return pure.count(name) != 0;
+}
+
+llama_token chosen_of(const llama_token_data_array & array) {
+    const bool chosen = array.selected >= 0 && array.selected < static_cast<int64_t>(array.size);
+    if (!chosen || std::isnan(array.data[array.selected].logit) || array.data[array.selected].logit == -INFINITY) {
+        return LLAMA_TOKEN_NULL;
+    }
+    return array.data[array.selected].id;
 }
 
 bool chooses(const std::string & name) {
@@ -77,6 +93,20 @@ llama_token SamplerChain::sample(const float * logits, const Model & model) {
         throw Error("InvalidOption", "The sampler chain does not choose a token. End it with greedy, dist, mirostat, "
                                      "mirostat_v2 or adaptive_p.");
     }
+    llama_token token = try_first(logits);
+    if (token == LLAMA_TOKEN_NULL) {
+        llama_token_data_array array = candidates(logits);
+        apply_all(array);
+        token = chosen_of(array);
+    }
+    if (token == LLAMA_TOKEN_NULL) {
+        throw Error("DecodeFailed", "No token is left to choose: the grammar, or another sampler, allows none.");
+    }
+    accept_checked(token);
+    return token;
+}
+
+llama_token_data_array SamplerChain::candidates(const float * logits) {
     const auto n = static_cast<std::size_t>(model_->n_vocab());
     candidates_.resize(n);
     for (std::size_t i = 0; i < n; i++) {
@@ -85,15 +115,39 @@ llama_token SamplerChain::sample(const float * logits, const Model & model) {
         }
         candidates_[i] = { static_cast<llama_token>(i), logits[i], 0.0f };
     }
-    llama_token_data_array array = { candidates_.data(), candidates_.size(), -1, false };
-    apply_all(array);
-    const bool chosen = array.selected >= 0 && array.selected < static_cast<int64_t>(array.size);
-    if (!chosen || std::isnan(array.data[array.selected].logit) || array.data[array.selected].logit == -INFINITY) {
-        throw Error("DecodeFailed", "No token is left to choose: the grammar, or another sampler, allows none.");
+    return { candidates_.data(), candidates_.size(), -1, false };
+}
+
+// A grammar looks at every candidate's text, which takes about as long as evaluating a small model. So the others choose
+// first, and if the grammar allows their choice it stands, as in llama.cpp's own programs. A choice that is refused is made
+// anew among what the grammar allows, which together gives each allowed token its share. LLAMA_TOKEN_NULL: that may not be done here, or gave nothing.
+llama_token SamplerChain::try_first(const float * logits) {
+    const bool any = std::any_of(names_.begin(), names_.end(), is_grammar);
+    if (!any || broken_ || !std::all_of(names_.begin(), names_.end(), [](const auto & n) { return is_grammar(n) || is_pure(n); })) {
+        return LLAMA_TOKEN_NULL;
     }
-    const llama_token token = array.data[array.selected].id;
-    accept_checked(token);
-    return token;
+    llama_token_data_array array = candidates(logits);
+    apply_each(array, [](const std::string & name) { return !is_grammar(name); });
+    const llama_token token = chosen_of(array);
+    if (token == LLAMA_TOKEN_NULL) {
+        return LLAMA_TOKEN_NULL;
+    }
+    llama_token_data       one    = { token, 0.0f, 0.0f };
+    llama_token_data_array single = { &one, 1, -1, false };
+    apply_each(single, is_grammar);
+    return one.logit == -INFINITY ? LLAMA_TOKEN_NULL : token;
+}
+
+template <typename Which> void SamplerChain::apply_each(llama_token_data_array & array, Which && which) {
+    try {
+        for (std::size_t i = 0; i < names_.size(); i++) {
+            if (which(names_[i])) {
+                llama_sampler_apply(llama_sampler_chain_get(chain_.get(), static_cast<int32_t>(i)), &array);
+            }
+        }
+    } catch (const std::exception & error) {
+        throw Error("DecodeFailed", std::string("A sampler failed: ") + error.what() + ".");
+    }
 }
 
 void SamplerChain::apply(std::vector<llama_token_data> & candidates, int64_t & selected) {

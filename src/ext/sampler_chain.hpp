@@ -79,6 +79,9 @@ class SamplerChain {
 
     void add(const char * name, llama_sampler * sampler);
     void apply_all(llama_token_data_array & array);
+    template <typename Which> void apply_each(llama_token_data_array & array, Which && which);
+    llama_token_data_array candidates(const float * logits);
+    llama_token            try_first(const float * logits);
     void accept_checked(llama_token token);
     void check_grammar(const std::string & grammar, const std::string & root) const;
     bool allows_all(llama_sampler * grammar) const;

@@ -1,91 +1,110 @@
-// One context of a model with its own thread pool: evaluates tokens, and generates by a loop that never needs Python.
+// One conversation: a sequence of a context, and a loop that generates without needing Python.
 #pragma once
 
-#include <chrono>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "batch.hpp"
 #include "context.hpp"
-#include "sampler.hpp"
-#include "sampler_chain.hpp"
-#include "text.hpp"
+#include "draft.hpp"
+#include "generation.hpp"
+#include "sequence.hpp"
 
 namespace smith {
 
-struct GenerationOptions {
-    int64_t                  max_tokens = -1;  // -1: until the model or the context ends
-    SamplerOptions           sampler;
-    std::vector<std::string> stop;
-    bool                     ignore_eos = false;
-    bool                     append     = false;  // go on from what the session holds, instead of starting anew
-    std::shared_ptr<SamplerChain> chain;          // chooses in place of `sampler`
+// How a generation treats the memory.
+struct MemoryOptions {
+    bool    append        = false;  // go on from what the session holds, instead of starting anew
+    bool    reuse         = true;   // keep what it has in common with the prompt
+    bool    context_shift = false;  // when it is full, drop the older half instead of ending
+    int64_t n_keep        = 0;      // ... but never these at the start
 };
 
-struct Timings {
-    int64_t prompt_tokens    = 0;
-    double  prompt_seconds   = 0;  // until the first token is chosen
-    int64_t generated_tokens = 0;
-    double  generate_seconds = 0;  // all tokens after the first
-};
-
-// A generation under way, or ended.
-struct Generation {
-    GenerationOptions        options;
-    Sampler                  sampler;
-    TextStream               stream;
-    std::vector<llama_token> tokens;       // generated, without the one that ended the generation
-    std::string              stop_reason;  // empty while under way; else eos, stop, length, context, cancelled, interrupted
-    std::string              stop_text;
-    Timings                  timings;
-    bool                     prompt_done = false;
-
-    explicit Generation(const GenerationOptions & given)
-        : options(given), sampler(given.sampler), stream(given.stop) {}
-};
-
-// A context of one sequence with a loop that generates.
-class Session : public Context {
+class Session {
   public:
-    // Throws InvalidOption, NotEnoughMemory or InvalidModel.
-    Session(std::shared_ptr<Model> model, std::shared_ptr<ThreadPool> pool, std::shared_ptr<ThreadPool> pool_batch,
-            const ContextOptions & options);
+    // Takes a sequence of the context, within a turn of it. `draft` may be nullptr. Throws InvalidOption.
+    Session(std::shared_ptr<Context> context, std::shared_ptr<Draft> draft);
+    ~Session();
 
-    // Appends tokens to the memory and evaluates them, after which last_logits() are those of the last one. Throws
+    Session(const Session &)             = delete;
+    Session & operator=(const Session &) = delete;
+
+    // The calling thread's turn, which is one of the context too. Throws what Context::Turn throws.
+    class Turn {
+      public:
+        explicit Turn(Session & session);
+        ~Turn();
+        Turn(const Turn &)             = delete;
+        Turn & operator=(const Turn &) = delete;
+
+      private:
+        std::unique_lock<std::mutex> lock_;
+        std::optional<Context::Turn> turn_;
+        Session &                    session_;
+    };
+
+    // Another session that goes on from here, in the same context. What both remember is there once. The draft is not
+    // shared: it would have to be told whose text it continues.
+    std::unique_ptr<Session> fork();
+
+    // Appends tokens to the memory and evaluates them, after which the context has the logits of the last one. Throws
     // Interrupted when stopped half way: abandon() then forgets what this call has added.
     // With `every_logits`, room for tokens.size() rows of n_vocab floats, the logits after each token are put there.
     void decode(const std::vector<llama_token> & tokens, float * every_logits = nullptr);
-    void abandon() override;
 
-    // Begins a generation; advance() then makes up to `n` tokens of it, and may throw Interrupted like decode().
-    void        start(const std::vector<llama_token> & prompt, const GenerationOptions & options);
+    // Appends tokens, too. `out[i]` is the logarithm of the probability of token `first + 1 + i`, given those before it.
+    void score(const std::vector<llama_token> & tokens, std::size_t first, float * out);
+    void abandon();
+
+    // Begins a generation; advance() then makes at least `n` tokens of it, if it does not end: several at once where a draft
+    // was right. May throw Interrupted like decode().
+    void        start(const std::vector<llama_token> & prompt, const GenerationOptions & options, const MemoryOptions & memory);
     void        advance(int64_t n);
     Generation & generation();
 
-    void reset();  // forgets all tokens
-    void close() override;
+    // A generation's last token is chosen, but not evaluated until one after it is wanted. This puts it into the memory.
+    void settle();
 
-    const float * last_logits() const;  // n_vocab floats, of the last evaluated token
-    int32_t       n_past() const { return static_cast<int32_t>(n_past_); }
-    int64_t       generation_id() const { return generation_id_; }
+    void reset();  // forgets all tokens
+    void set_tokens(const std::vector<llama_token> & tokens);
+    const std::vector<llama_token> & tokens() const { return sequence_->tokens(); }
+    void close();
+
+    // Stops the call that another thread has under way, within one graph node.
+    void cancel() { cancel_.store(true, std::memory_order_relaxed); }
+    bool closed() const { return closed_.load() || context_->closed(); }
+    bool busy() const { return busy_.load(std::memory_order_relaxed); }
+
+    int32_t   seq_id() const { return sequence_->id(); }
+    int32_t   n_past() const { return static_cast<int32_t>(sequence_->size()); }
+    int64_t   generation_id() const { return generation_id_; }
+    Context & context() { return *context_; }
 
   private:
-    void begin() override;
-    void need_room(std::size_t n_tokens) const;
-    void evaluate_waiting(float * every_logits = nullptr);
-    int  evaluate(std::size_t first, std::size_t n, bool every_output);
-    bool roll_back(std::size_t n_past);
-    void choose_next();
+    std::vector<llama_token> take_pending();
+    void        accept_tokens(const std::vector<llama_token> & tokens);
+    void        check_shift(const MemoryOptions & memory) const;
+    bool        make_room();
+    bool        take(llama_token token);
+    void        make_one();
+    bool        make_several();
+    std::size_t draft_length() const;
 
-    std::unique_ptr<Batch>    batch_;
-    std::size_t               n_past_       = 0;  // tokens in the memory
-    std::size_t               n_past_start_ = 0;  // ... when the present call began
-    std::vector<llama_token>  waiting_;           // still to be evaluated
+    std::shared_ptr<Context>  context_;
+    std::shared_ptr<Draft>    draft_;
+    std::unique_ptr<Sequence> sequence_;
+    std::vector<llama_token>  waiting_;  // still to be evaluated
     std::optional<Generation> generation_;
+    MemoryOptions             memory_;
     int64_t                   generation_id_ = 0;
+
+    std::mutex        in_use_;
+    std::atomic<bool> cancel_{ false };
+    std::atomic<bool> busy_{ false };
+    std::atomic<bool> closed_{ false };
 };
 
 }  // namespace smith

@@ -89,8 +89,9 @@ class Shape {
 void check_divisors(const Shape & shape, uint32_t layers, uint32_t experts) {
     const std::pair<const char *, std::vector<const char *>> divisors[] = {
         { "full_attention_interval", { "minimax-01", "qwen35", "qwen35moe", "qwen3next" } },
-        { "attention.output_group_count", { "deepseek4" } },
-        { "ssm.group_count", { "mamba2", "granitehybrid", "nemotron_h", "nemotron_h_moe", "falcon-h1" } },
+        { "attention.output_group_count", { "deepseek4", "dflash" } },
+        { "ssm.group_count", { "falcon-h1", "granitehybrid", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen3next", "qwen35",
+                               "qwen35moe", "qwen4exp" } },
     };
     for (const auto & [name, archs] : divisors) {
         for (const char * arch : archs) {

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+NAMED = "LLAMASMITH_TEST_DISPATCH_PYTHON"
 FACTS = """
 import json, llamasmith
 from llamasmith.build import package_root
@@ -78,15 +79,17 @@ def _qemu() -> str:
 
 @pytest.fixture(scope="module")
 def dispatch() -> Installation:
-    python = os.environ.get("LLAMASMITH_TEST_DISPATCH_PYTHON", sys.executable)
+    named = os.environ.get(NAMED)
+    python = named or sys.executable
     done = subprocess.run([python, "-c", FACTS], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     if facts["cpu"] != "dispatch":
+        assert not named, f"{NAMED} names {named}, whose package is built for the CPU {facts['cpu']!r}"
         pytest.skip(
-            "needs a build with LLAMASMITH_CPU=dispatch: install one into an environment of its own "
-            "(pip install . -C cmake.define.LLAMASMITH_CPU=dispatch), and name its interpreter in "
-            "LLAMASMITH_TEST_DISPATCH_PYTHON"
+            "needs a build with LLAMASMITH_CPU=dispatch: ci/core-wheel makes one and runs these tests with it. Or "
+            "install one into an environment of its own (pip install . -C cmake.define.LLAMASMITH_CPU=dispatch), and "
+            f"name its interpreter in {NAMED}"
         )
     return Installation(python, Path(facts["root"]), facts["best"], tuple(facts["variants"]))
 

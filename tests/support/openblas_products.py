@@ -15,7 +15,7 @@ import llamasmith
 from llamasmith.build import package_root
 
 LIB = package_root() / "lib"
-TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "q4_K": 12, "q6_K": 14, "bf16": 30}  # enum ggml_type
+TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q5_0": 6, "q8_0": 8, "q4_K": 12, "q6_K": 14, "bf16": 30}  # enum ggml_type
 
 
 class Init(ctypes.Structure):
@@ -146,7 +146,7 @@ def ours(path: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    llamasmith.load_engine(given["engine"])
+    engine = llamasmith.load_engine(given["engine"])
     said: list[str] = []
     # The package's own would keep the lines for Python's logging.
     listener = Log(lambda level, text, data: said.append(text.decode()))
@@ -176,7 +176,7 @@ def main() -> None:
         for caller in callers:
             caller.join()
     log_set(Log(), None)
-    print(json.dumps({"products": answers, "said": "".join(said)}))
+    print(json.dumps({"products": answers, "features": engine.features, "said": "".join(said)}))
 
 
 if __name__ == "__main__":

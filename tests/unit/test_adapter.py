@@ -97,7 +97,7 @@ def test_adapters_that_are_wrong(tiny: Model, tiny_path: Path, tmp_path: Path, a
             with pytest.raises(InvalidOption, match="scale"):
                 session.set_adapters({adapters[0]: scale})
         with pytest.raises(InvalidOption, match="twice"):
-            session._native.set_adapters([(adapters[0], 1.0), (adapters[0], 1.0)])
+            session._context.set_adapters([(adapters[0], 1.0), (adapters[0], 1.0)])
         other = Model(tiny_path)
         with Session(other, n_ctx=256) as foreign, pytest.raises(InvalidOption, match="another model"):
             foreign.set_adapters({adapters[0]: 1.0})

@@ -271,6 +271,16 @@ def test_the_loaders_own_refusals(run_python: Any, tmp_path: Path) -> None:
     for line, (_, message) in zip(lines, REFUSED.values(), strict=True):
         assert line.startswith("refused: The backend at /")
         assert message in line
+    assert result.stderr == ""  # said once, by the exception: llama.cpp's own line is fit for debugging only
+
+
+def test_what_llama_cpp_says_of_a_refused_backend_is_in_its_log(run_python: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "libggml-blas.so"
+    broken.write_bytes(b"\x7fELF" + bytes(100))
+    verbose = "import logging\nlogging.basicConfig(level='DEBUG', format='%(name)s %(levelname)s %(message)s')\n"
+    result = run_python(verbose + LOAD, broken)
+    assert "cannot be loaded: load_backend: failed to load" in result.stdout, result.stderr
+    assert "llamasmith.llama_cpp DEBUG load_backend: failed to load" in result.stderr
 
 
 def test_a_relative_path_is_never_searched_for(run_python: Any, tmp_path: Path) -> None:

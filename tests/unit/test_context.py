@@ -56,8 +56,8 @@ def test_a_token_of_two_sequences_is_evaluated_once(make_context: MakeContext) -
 def test_session_and_context_agree(make_context: MakeContext, tiny: Model) -> None:
     with Session(tiny, n_ctx=512, n_threads=2, wait="yield") as session:
         expected = session.decode(A)
-        assert session._native.seq_pos_max(0) == 3
-        session._native.seq_rm(0, 2, -1)
+        assert session._context.seq_pos_max(0) == 3
+        session._context.seq_rm(0, 2, -1)
         assert session.n_past == 2
         assert close(session.decode(A[2:]), expected)
     assert close(after(make_context(), A), expected)

@@ -77,7 +77,7 @@ def test_many_views_end_at_once(make_context: MakeContext) -> None:
 def test_a_context_dropped_with_views(tiny: Model) -> None:
     session = Session(tiny, n_ctx=256, n_threads=1)
     session.decode(A)
-    view = session._native.logits(-1, copy=False)
+    view = session._context.logits(-1, copy=False)
     expected = view.copy()
     del session
     gc.collect()
@@ -88,13 +88,13 @@ def test_a_context_dropped_with_views(tiny: Model) -> None:
 def test_views_end_with_what_they_show(tiny: Model, end: str) -> None:
     session = Session(tiny, n_ctx=256, n_threads=1)
     session.decode(A)
-    view = session._native.logits(-1, copy=False)
+    view = session._context.logits(-1, copy=False)
     if end == "close":
         session.close()
     elif end == "reset":
         session.reset()
     else:
-        session._native.seq_rm(0, 1, -1)
+        session._context.seq_rm(0, 1, -1)
         assert not view.expired  # outputs are not the memory
         session.close()
     with pytest.raises(OutputExpired):

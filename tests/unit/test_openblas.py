@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not USABLE, reason=HOW)
 LARGEST_ERROR = 5 * 32 * 2**-24  # five deviations: of thousands of results, this is the largest
 
 FLOAT = ("f32", "f16", "bf16")
-QUANTS = ("q4_0", "q8_0", "q4_K", "q6_K")
+QUANTS = ("q4_0", "q5_0", "q8_0", "q4_K", "q6_K")
 ALL = ",".join(f"{kind}=1" for kind in (*FLOAT, *QUANTS))
 
 # name: ne0 (length of a row), rows of weights, batch, matrices of weights (2), (3), of activations (2), (3)
@@ -97,10 +97,17 @@ def taken(rule: str | None, *, batch: int = 512, ne0: int = 512, rows: int = 512
     return {one["type"] for one in answer["products"] if one["taken"]}, answer["said"]
 
 
-def test_what_nobody_has_measured_is_not_taken() -> None:
-    chosen, said = taken(None)
-    assert chosen == set()
-    assert "LLAMASMITH_BLAS_RULE" not in said
+# src/blas/rule.cpp: least batches, measured beside an engine with AVX2 and without AVX-512
+MEASURED = {"f32": 64, "f16": 256, "bf16": 32, "q8_0": 256, "q5_0": 256, "q6_K": 256}
+
+
+@pytest.mark.parametrize("batch", [31, 32, 63, 64, 255, 256])
+def test_what_nobody_has_measured_is_not_taken(batch: int) -> None:
+    answer = ask("takes", rule=None, types=[*FLOAT, *QUANTS], shapes=[(512, 512, batch, 1, 1, 1, 1)])
+    here = "AVX2" in answer["features"] and "AVX512" not in answer["features"]
+    chosen = {one["type"] for one in answer["products"] if one["taken"]}
+    assert chosen == {name for name, least in MEASURED.items() if here and batch >= least}
+    assert "LLAMASMITH_BLAS_RULE" not in answer["said"]
 
 
 @pytest.mark.parametrize("small", [{"ne0": 31}, {"rows": 31}])
@@ -120,9 +127,9 @@ def test_what_does_not_lie_in_one_piece_is_refused() -> None:
     [
         ("none", set()),
         ("upstream", {*FLOAT, *QUANTS}),
-        ("f32=never,f16=never,bf16=never", set()),
-        ("f32=513,f16=512,bf16=never", {"f16"}),
-        ("f32=never,f16=never,bf16=never,q8_0=1,Q4_K=2", {"q8_0", "q4_K"}),
+        (",".join(f"{name}=never" for name in MEASURED), set()),
+        (",".join(f"{name}={512 if name == 'f16' else 513}" for name in MEASURED), {"f16"}),
+        (",".join(f"{name}=never" for name in MEASURED) + ",q8_0=1,Q4_K=2", {"q8_0", "q4_K"}),
     ],
 )
 def test_the_users_rule(rule: str, expected: set[str]) -> None:

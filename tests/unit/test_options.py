@@ -29,11 +29,9 @@ AMX = "__AVX2__ __AMX_TILE__ __AMX_INT8__"
 
 
 options = load_script(SCRIPT)
+X86_ISA = options.instructions.X86_ISA
 KNOWN = {
-    *(
-        f"GGML_{name}"
-        for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "RPC", "VULKAN", "LLAMAFILE", *options.X86_ISA)
-    ),
+    *(f"GGML_{name}" for name in ("BLAS", "BLAS_VENDOR", "CUDA", "CUDA_FA", "RPC", "VULKAN", "LLAMAFILE", *X86_ISA)),
     *options.DECIDED,
     "LLAMA_FATAL_WARNINGS",
 }
@@ -43,6 +41,10 @@ def choose(*words: str, has_openmp: bool = True) -> Any:
     """What the build chooses if these NAME=VALUE words were on its command line."""
     entries = [options.Definition(*word.split("=", 1), by_user=True) for word in words]
     return options.choose(entries, KNOWN, has_openmp=has_openmp)
+
+
+def isa_flags(choice: Any) -> Any:
+    return options.instructions.isa_flags(choice.cpu, choice.engine_args)
 
 
 def test_nothing_asked_for() -> None:
@@ -170,7 +172,7 @@ def test_other_options_reach_the_engines() -> None:
     assert choice.engine_args == ["-DGGML_LLAMAFILE:STRING=OFF", "-DGGML_AVX2:STRING=ON", "-DGGML_FMA:STRING=1"]
     requested = {"LLAMASMITH_CPU": "baseline", "GGML_LLAMAFILE": "OFF", "GGML_AVX2": "ON", "GGML_FMA": "1"}
     assert choice.requested == requested
-    assert options.isa_flags(choice) == ["-msse4.2", "-mavx2", "-mfma"]
+    assert isa_flags(choice) == ["-msse4.2", "-mavx2", "-mfma"]
 
 
 @pytest.mark.parametrize("words", ["GGML_AVX2=ON", "GGML_AVX512=on GGML_F16C=ON", "GGML_AVX2=1 GGML_FMA=OFF"])
@@ -185,7 +187,7 @@ def test_what_would_fail_deep_in_the_compiler_is_refused_before(words: str) -> N
 def test_dispatch_builds_what_was_asked_for_and_nothing_else() -> None:
     assert choose("LLAMASMITH_CPU=dispatch").engines == ["patched"]
     assert choose("LLAMASMITH_CPU=dispatch", "LLAMASMITH_ENGINES=patched;upstream").engines == ["patched", "upstream"]
-    assert options.isa_flags(choose("LLAMASMITH_CPU=dispatch")) == []
+    assert isa_flags(choose("LLAMASMITH_CPU=dispatch")) == []
     with pytest.raises(BuildError, match="GGML_AVX2=ON has no effect here: LLAMASMITH_CPU=dispatch builds a variant"):
         choose("LLAMASMITH_CPU=dispatch", "GGML_AVX2=ON")
     with pytest.raises(BuildError, match="GGML_CPU_ARM_ARCH=armv9-a names one CPU"):
@@ -233,7 +235,7 @@ def test_the_tables_name_what_the_pinned_tree_has() -> None:
     known = options.upstream_options(VENDOR)
     cmake = (VENDOR / "ggml" / "src" / "CMakeLists.txt").read_text(encoding="utf-8").upper()
     assert {*options.backends.UPSTREAMS, "CPU"} == set(re.findall(r"^GGML_ADD_BACKEND\((\w+)\)", cmake, re.MULTILINE))
-    assert {f"GGML_{name}" for name in options.X86_ISA} <= known
+    assert {f"GGML_{name}" for name in X86_ISA} <= known
     assert set(options.DECIDED) <= known
     assert set(options.RENAMED.values()) <= known | set(options.OUR_DEFAULTS)
     assert not set(options.RENAMED) & known
@@ -248,7 +250,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     (tmp_path / "llama.cpp" / "ggml").mkdir(parents=True)
     (tmp_path / "UPSTREAM.toml").write_text('commit = "abc"\n')
     (tmp_path / "llama.cpp" / "CMakeLists.txt").write_text('option(LLAMA_X "an option" OFF)\n')
-    declared = "".join(f'option(GGML_{name} "ggml: {name}" OFF)\n' for name in ("BLAS", *options.X86_ISA))
+    declared = "".join(f'option(GGML_{name} "ggml: {name}" OFF)\n' for name in ("BLAS", *X86_ISA))
     (tmp_path / "llama.cpp" / "ggml" / "CMakeLists.txt").write_text(declared)
 
     def run(
@@ -287,7 +289,7 @@ def test_amx_is_used_where_it_was_seen_to_work(run: Any, tmp_path: Path, macros:
     done = run(compiler=fake_compiler(tmp_path / "cc", macros, probe), processor="x86_64")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "options.json").read_text())
-    assert record["engine_flags"] == [PLACEMENT, "-march=native", *([] if sound else options.AMX_OFF)]
+    assert record["engine_flags"] == [PLACEMENT, "-march=native", *([] if sound else options.instructions.AMX_OFF)]
     assert ("amx_tile" in record["cpu_flags"]) == (sound and macros == AMX)
     assert ("AMX is left out" in done.stderr) == (not sound)
 
@@ -318,7 +320,7 @@ def test_the_record_and_what_cmake_is_told(run: Any, tmp_path: Path) -> None:
     assert lines["LLAMASMITH_PIN"] == "[==[abc]==]"
     assert lines["LLAMASMITH_REQUESTED_OF_UPSTREAM"] == "[==[GGML_BLAS]==] [==[GGML_BMI2]==] [==[GGML_FMA]==]"
     told = dict(re.findall(r"-DGGML_(\w+):\w+=(\w+)", lines["LLAMASMITH_ENGINE_ARGS"]))
-    assert told == {**dict.fromkeys(options.X86_ISA, "OFF"), "SSE42": "ON", "BMI2": "1"}
+    assert told == {**dict.fromkeys(X86_ISA, "OFF"), "SSE42": "ON", "BMI2": "1"}
 
 
 def test_a_refusal_is_one_message(run: Any, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from typer.core import TyperGroup
 
 from ..errors import LlamaError
 from .ab import ab
+from .chat import chat
 from .console import print_error
 from .doctor import doctor
+from .fit import fit
 from .generate import generate
 from .lab import app as lab
 from .patches import app as patches
@@ -48,7 +50,9 @@ app = typer.Typer(
 )
 app.command()(doctor)
 app.command()(pull)
+app.command()(fit)
 app.command()(generate)
+app.command()(chat)
 app.command()(ab)
 app.command()(rpc_server)
 app.add_typer(lab)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
@@ -13,7 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["err", "out", "print_error", "progress_bar"]
+    from ..model import Model
+
+__all__ = ["err", "load_model", "out", "print_error", "progress_bar"]
 
 # A bar that is gone at once only flickers.
 _PATIENCE_SECONDS = 1.0
@@ -61,3 +64,11 @@ def progress_bar(
     finally:
         if shown:
             bar.stop()
+
+
+def load_model(path: str | os.PathLike[str], **options: Any) -> Model:
+    """The model at the path, with a bar while it loads."""
+    from .. import Model
+
+    with progress_bar() as show:
+        return Model(os.fspath(path), progress=lambda fraction: show("Loading the model", fraction, 1.0), **options)

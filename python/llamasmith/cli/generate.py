@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 from contextlib import closing
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import progress_bar
+from .console import load_model
+from .generating import NCtx, RunModel, SamplingSeed, Temperature, ThreadCount
 
 if TYPE_CHECKING:
-    from ..model import Model
-    from ..session import Generation, Stream
+    from ..generation import Generation, Stream
 
 __all__ = ["FlashAttention", "generate"]
 
@@ -33,27 +32,19 @@ class FlashAttention(str, Enum):
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from stdin.", show_default=False)],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Path of a GGUF file, or a name that `pull` knows.", show_default=False)
-    ],
+    model: RunModel,
     n_predict: Annotated[int, typer.Option("--n-predict", "-n", min=0, help="The most tokens to generate.")] = 128,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0: always the most likely token.")] = 0.8,
+    temperature: Temperature = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Choose among this many most likely tokens; 0: all.")] = 40,
     top_p: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Choose among the most likely with this sum of probabilities.")
     ] = 0.95,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="For the same choice again.", show_default="random")
-    ] = None,
+    seed: SamplingSeed = None,
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; may be given several times.", show_default=False)
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", help="Compute threads.", show_default="the thread budget")
-    ] = None,
-    n_ctx: Annotated[
-        int | None, typer.Option(help="Room for tokens.", show_default="the model's, at most 4096")
-    ] = None,
+    threads: ThreadCount = None,
+    n_ctx: NCtx = None,
     engine: Annotated[
         str | None, typer.Option(help="Engine to run; see `doctor`.", show_default="LLAMASMITH_ENGINE, or patched")
     ] = None,
@@ -82,7 +73,7 @@ def generate(
     # Before the model, which may take long to load only for a bad number of threads to be refused.
     with (
         closing(ThreadPool(threads, wait=wait)) as pool,
-        _load(os.fspath(path), rpc or "") as loaded,
+        load_model(path, rpc=rpc or "") as loaded,
         Session(loaded, n_ctx=n_ctx, pool=pool, flash_attn=flash_attn.value) as session,
     ):
         pieces = session.stream(
@@ -102,13 +93,6 @@ def generate(
             typer.echo(pieces.result.text)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
-
-
-def _load(path: str, rpc: str) -> Model:
-    from .. import Model
-
-    with progress_bar() as show:
-        return Model(path, rpc=rpc, progress=lambda fraction: show("Loading the model", fraction, 1.0))
 
 
 def _follow(pieces: Stream, *, show: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Control groups, in both versions of the interface: which quotas of CPU time this process is under."""
+"""Control groups, in both versions of the interface: where the limits are that this process is under."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["cpu_groups", "cpu_limits"]
+__all__ = ["cpu_groups", "cpu_limits", "memory_groups"]
 
 # Microseconds; the kernel's own default, for a cpu.max that names a quota alone.
 DEFAULT_PERIOD = 100_000
@@ -34,11 +34,20 @@ def cpu_limits(root: Path) -> Iterator[tuple[float, Path]]:
 
 def cpu_groups(root: Path) -> Iterator[tuple[int, Path, Path]]:
     """The cgroups of this process that may have a CPU quota: version, mount point, folder at or below it."""
-    mounts = list(_mounts(root))
+    return _groups(root, "cpu")
+
+
+def memory_groups(root: Path) -> Iterator[tuple[int, Path, Path]]:
+    """... and those that may have a limit of memory."""
+    return _groups(root, "memory")
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path, Path]]:
+    mounts = list(_mounts(root, controller))
     for line in read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         version = 2 if number == "0" and not controllers else 1
         tops = [(source, point) for kind, source, point in mounts if kind == version]
@@ -54,8 +63,8 @@ def cpu_groups(root: Path) -> Iterator[tuple[int, Path, Path]]:
         yield version, top, top.joinpath(*filter(None, below.split("/")))
 
 
-def _mounts(root: Path) -> Iterator[tuple[int, str, str]]:
-    """Mounted cgroup trees that control the CPU: version, the cgroup that is mounted, and where (proc(5))."""
+def _mounts(root: Path, controller: str) -> Iterator[tuple[int, str, str]]:
+    """Mounted cgroup trees with this controller: version, the cgroup that is mounted, and where (proc(5))."""
     for line in read(root / "proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         place, kind = left.split(" "), right.split(" ")
@@ -64,7 +73,7 @@ def _mounts(root: Path) -> Iterator[tuple[int, str, str]]:
         point = place[4].replace("\\040", " ")
         if kind[0] == "cgroup2":
             yield 2, place[3], point
-        elif "cpu" in kind[-1].split(","):
+        elif controller in kind[-1].split(","):
             yield 1, place[3], point
 
 

@@ -89,6 +89,7 @@ class LlamasmithSubject(Subject):
         counts: list[int] = []
 
         def prepare(session: Any) -> Callable[[], object]:
+            session.reset()
             stream = session.stream(self._prompt, max_tokens=n + 1, temperature=0.0, ignore_eos=True)
             next(stream)
 
@@ -108,7 +109,9 @@ class LlamasmithSubject(Subject):
         if len(self._sessions) > 1:
             raise NotSupported("time to first token is measured with one session")
         tokens = self._tokens(n, seed)
-        timings = self._sessions[0].generate(tokens, max_tokens=1, temperature=0.0, ignore_eos=True).timings
+        session = self._sessions[0]
+        session.reset()  # a session remembers prompts
+        timings = session.generate(tokens, max_tokens=1, temperature=0.0, ignore_eos=True).timings
         return float(timings.prompt_seconds)
 
     def outputs(self, n: int, limit_seconds: float) -> dict[str, Any]:
