@@ -85,20 +85,18 @@ class Shape {
     std::string                                            arch_;
 };
 
-// What upstream divides by without a look.
+// What upstream divides by without a look, for these architectures. Others may say 0: models that it has saved say all.
 void check_divisors(const Shape & shape, uint32_t layers, uint32_t experts) {
-    shape.need(!shape.has("full_attention_interval") || shape.number("full_attention_interval") > 0, "full_attention_interval",
-               "1 or more");
-    // Only where they are read: a file that llama.cpp has saved (Model.save()) has them for all architectures, as 0.
-    for (const char * arch : { "deepseek4", "dflash" }) {
-        shape.need(shape.arch() != arch || !shape.has("attention.output_group_count") ||
-                       shape.number("attention.output_group_count") > 0,
-                   "attention.output_group_count", "1 or more");
-    }
-    for (const char * arch : { "falcon-h1", "granitehybrid", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen3next", "qwen35",
-                               "qwen35moe", "qwen4exp" }) {
-        shape.need(shape.arch() != arch || !shape.has("ssm.group_count") || shape.number("ssm.group_count") > 0,
-                   "ssm.group_count", "1 or more");
+    const std::pair<const char *, std::vector<const char *>> divisors[] = {
+        { "full_attention_interval", { "minimax-01", "qwen35", "qwen35moe", "qwen3next" } },
+        { "attention.output_group_count", { "deepseek4", "dflash" } },
+        { "ssm.group_count", { "falcon-h1", "granitehybrid", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen3next", "qwen35",
+                               "qwen35moe", "qwen4exp" } },
+    };
+    for (const auto & [name, archs] : divisors) {
+        for (const char * arch : archs) {
+            shape.need(shape.arch() != arch || !shape.has(name) || shape.number(name) > 0, name, "1 or more");
+        }
     }
     for (const char * arch : { "glm4moe", "llada-moe", "grovemoe", "qwen35moe" }) {
         shape.need(shape.arch() != arch || experts > 0, "expert_count", "1 or more");
@@ -155,12 +153,12 @@ void check_rope(const std::string & path, const GgufFacts & facts,
     const Shape    shape(path, facts, overrides);
     const uint32_t heads = shape.number("attention.head_count", 0);
     const uint32_t given = shape.number("attention.key_length");
-    const uint32_t head  = given > 0 ? given : heads > 0 ? shape.number("embedding_length") / heads : 0;
+    const uint32_t head  = given > 0 ? given : heads > 0 ? shape.number("embedding_length") / heads : 0;  // 0: not told
     shape.need(shape.has("rope.dimension_count") || head % 2 == 0, "attention.key_length", "an even number");
     for (const char * name : { "rope.dimension_count", "rope.dimension_count_swa" }) {
         shape.need(shape.number(name) % 2 == 0, name, "an even number");
     }
-    shape.need(shape.number("rope.dimension_count") <= head, "rope.dimension_count",
+    shape.need(head == 0 || shape.number("rope.dimension_count") <= head, "rope.dimension_count",
                "at most the numbers of a head, " + std::to_string(head));
     if (rope_type != LLAMA_ROPE_TYPE_MROPE && rope_type != LLAMA_ROPE_TYPE_IMROPE && rope_type != LLAMA_ROPE_TYPE_VISION) {
         return;
