@@ -32,16 +32,18 @@ if(LLAMASMITH_CORE)
 endif() # else that of the one backend, set above
 # Where PEP 770 wants it; nowhere without our build backend, which says why (cmake/pep517).
 if(SKBUILD_METADATA_DIR AND DEFINED ENV{LLAMASMITH_BUILD_BACKEND})
+    # scikit-build-core writes the name as a file's, with underscores.
+    string(REPLACE "_" "-" distribution "${SKBUILD_PROJECT_NAME}")
     llamasmith_python(
         COMMAND cmake/sbom.py
             --record "${PROJECT_BINARY_DIR}/build.json"
-            --name "${SKBUILD_PROJECT_NAME}"
+            --name "${distribution}"
             --version "${SKBUILD_PROJECT_VERSION_FULL}"
             "--pybind11=${pybind11_VERSION}" # empty where no extension is built
             --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
         FAILS_WITH "the bill of materials cannot be written")
     install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
-        RENAME "${SKBUILD_PROJECT_NAME}.cdx.json" COMPONENT ${component})
+        RENAME "${distribution}.cdx.json" COMPONENT ${component})
 endif()
 if(NOT LLAMASMITH_CORE)
     return()
