@@ -37,7 +37,7 @@ if(SKBUILD_METADATA_DIR AND DEFINED ENV{LLAMASMITH_BUILD_BACKEND})
             --record "${PROJECT_BINARY_DIR}/build.json"
             --name "${SKBUILD_PROJECT_NAME}"
             --version "${SKBUILD_PROJECT_VERSION_FULL}"
-            --pybind11 "${pybind11_VERSION}"
+            "--pybind11=${pybind11_VERSION}" # empty where no extension is built
             --out "${PROJECT_BINARY_DIR}/sbom.cdx.json"
         FAILS_WITH "the bill of materials cannot be written")
     install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION "${SKBUILD_METADATA_DIR}/sboms"

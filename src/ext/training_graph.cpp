@@ -130,7 +130,7 @@ void need_backward(const ggml_tensor * node, const Needed & needed, Layout layou
         case GGML_OP_GLU:
             need(own && ggml_get_glu_op(node) == GGML_GLU_OP_SWIGLU && node->src[1] != nullptr && ggml_is_contiguous(node->src[0]) &&
                      ggml_is_contiguous(node->src[1]),
-                 node, "has no gradient, but for split SWIGLU");
+                 node, "has no gradient (split SWIGLU alone has)");
             return tidy(rows);
         default:
             refuse(node, "has no gradient");

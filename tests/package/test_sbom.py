@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -109,6 +115,34 @@ def test_without_the_extension_there_is_no_pybind11(sbom: Any, record: dict[str,
     names = [component["name"] for component in bill_of(sbom, record, pybind11="")["components"]]
     assert "pybind11" not in names
     assert "pybind11" in [component["name"] for component in bill_of(sbom, record)["components"]]
+
+
+def test_cmake_asks_for_one_without_the_extension(record: dict[str, Any], tmp_path: Path) -> None:
+    """As for a backend's wheel: CMake drops an empty argument, and the script then misses its value."""
+    cmake = shutil.which("cmake", path=os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"])))
+    if cmake is None:
+        pytest.skip("there is no cmake: pip install 'llamasmith[test]'")
+    call = re.search(
+        r"llamasmith_python\(\s*COMMAND cmake/sbom\.py.*?FAILS_WITH [^)]*\)",
+        (ROOT / "cmake" / "Package.cmake").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    assert call is not None
+    facts = {
+        "PROJECT_SOURCE_DIR": ROOT,
+        "PROJECT_BINARY_DIR": tmp_path,
+        "Python_EXECUTABLE": sys.executable,
+        "SKBUILD_PROJECT_NAME": "llamasmith-openblas",
+        "SKBUILD_PROJECT_VERSION_FULL": "1.0",
+    }
+    given = "".join(f'set({name} "{value}")\n' for name, value in facts.items())
+    (tmp_path / "build.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "ask.cmake").write_text(f'{given}include("{ROOT}/cmake/Scripts.cmake")\n{call[0]}\n', encoding="utf-8")
+    done = subprocess.run([cmake, "-P", tmp_path / "ask.cmake"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    bill = json.loads((tmp_path / "sbom.cdx.json").read_text(encoding="utf-8"))
+    assert bill["metadata"]["component"]["name"] == "llamasmith-openblas"
+    assert "pybind11" not in [component["name"] for component in bill["components"]]
 
 
 def test_a_wrong_bill_is_found_out(sbom: Any, record: dict[str, Any]) -> None:
