@@ -39,8 +39,8 @@ STATES = {
     "nothing loaded": "",
     "everything alive": """
 model = Model(path); pool = ThreadPool(2, wait="park"); session = Session(model, n_ctx=64, pool=pool)
-session.decode([1, 40]); view = session._native.logits(-1, copy=False); array = np.asarray(view, copy=False)
-batch = _core.Batch(session._native); vocab = model.vocab
+session.decode([1, 40]); view = session._context.logits(-1, copy=False); array = np.asarray(view, copy=False)
+batch = _core.Batch(session._context); vocab = model.vocab
 chain = s.sampler_chain(model, [s.Grammar("root ::= [a-z]*"), s.Greedy()])
 """,
     "everything closed": """

@@ -168,7 +168,7 @@ def test_no_order_of_dropping_is_wrong(tiny_path: Path, tmp_path: Path) -> None:
         model = Model(tiny_path)
         pool = ThreadPool(1)
         session = Session(model, n_ctx=64, pool=pool)
-        context: Any = session._native
+        context: Any = session._context
         chain = s.sampler_chain(model, [s.Penalties(), s.Grammar("root ::= [a-z]*"), s.Greedy()])
         session.decode([1, 40])
         things: dict[str, Any] = {

@@ -71,19 +71,20 @@ class Scene:
         self.path, self.folder = path, folder
         self.model = Model(path)
         self.session = Session(self.model, n_ctx=512, n_threads=1)
-        self.native = self.session._native
+        self.native = self.session._context
         self.session.decode([1, 5, 70, 75])
-        self.state = self.session.save_state()
+        self.state = self.native.save_state(seq_id=0, partial=False)
         self.tokens = self.model.tokenize(TEXT)
         self.vocab = self.model.vocab
         self.chain = s.sampler_chain(self.model, [s.Grammar("root ::= [a-z ]*"), s.Greedy()])
         self.pool = ThreadPool(1)._native
-        self.roomy = Session(self.model, n_ctx=60_000, n_threads=1)._native
+        self.large = Session(self.model, n_ctx=60_000, n_threads=1)
+        self.roomy = self.large._context
         self.spare: list[_core.Context] = []
 
-    def context(self) -> _core.Context:
+    def context(self, n_ctx: int = 512) -> _core.Context:
         pools: dict[str, Any] = {"pool": self.pool, "pool_batch": None}
-        return _core.Context(self.model._native, **pools, **OPTIONS)
+        return _core.Context(self.model._native, **pools, **{**OPTIONS, "n_ctx": n_ctx})
 
     def load(self) -> None:
         _core.Model(str(self.path), **MODEL)
@@ -180,7 +181,7 @@ def test_another_thread_runs_meanwhile(scene: Scene, name: str, no_switching: No
 
 
 def test_another_thread_runs_while_a_context_is_freed(scene: Scene, no_switching: None) -> None:
-    scene.spare = [scene.context() for _ in range(50)]  # made before: making lets others in too
+    scene.spare = [scene.context(20_000) for _ in range(20)]  # made before: making lets others in too
     with Other() as other:
         other.wake()
         threading.Event().wait(0.05)
