@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Calls are repeated so long, at most; one is enough, unless it is over before the other thread has woken up and has a CPU.
+# Calls are repeated so long at most. One is enough, unless it ends before the other thread has woken up and has a CPU.
 MOST_SECONDS = 60
 TEXT = ("hello world and the " * 500).encode()
 
