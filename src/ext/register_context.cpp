@@ -103,6 +103,19 @@ static py::dict perf(Context & self) {
     return out;
 }
 
+// Of a model without memory, upstream tells what a buffer would take once for each backend that shares it: the engine, and
+// such as openblas, which compute in the host's memory.
+static std::size_t told_times(const Context & self, ggml_backend_buffer_type_t type) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        const auto         kind   = ggml_backend_dev_type(device);
+        const bool         host   = kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
+        n += host && ggml_backend_dev_buffer_type(device) == type ? 1 : 0;
+    }
+    return self.model().no_alloc() && n > 1 ? n : 1;
+}
+
 static py::list memory_breakdown(Context & self) {
     const Turn turn(self);
     py::list   all;
@@ -114,7 +127,7 @@ static py::list memory_breakdown(Context & self) {
         row["host"]        = ggml_backend_buft_is_host(type);
         row["model"]       = data.model;
         row["context"]     = data.context;
-        row["compute"]     = data.compute;
+        row["compute"]     = data.compute / told_times(self, type);
         all.append(std::move(row));
     }
     return all;
