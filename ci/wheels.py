@@ -81,6 +81,7 @@ def main() -> int:
 
 def build(console: Console, chosen: list[Row], options: argparse.Namespace) -> int:
     plan = [(row, version, path) for row in chosen for version, path in interpreters(row, options.python).items()]
+    options.work = options.work.resolve()  # steps run in folders of their own
     options.work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     log = options.work / "sdist.txt"
