@@ -205,6 +205,7 @@ def test_a_signal_between_two_steps(tiny_path: Path, run_python: Any) -> None:
     code = """
 import os, signal, sys, threading
 from llamasmith import Model, Session, finetune
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = Model(sys.argv[1], load_mode="none", use_extra_bufts=False, devices=[])
 started = threading.Event()
 def kill():
