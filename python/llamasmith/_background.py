@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 __all__ = ["in_thread"]
 
@@ -27,13 +29,43 @@ def _threads() -> ThreadPoolExecutor:
     return _executor
 
 
-async def in_thread(work: Callable[[], _Result], cancel: Callable[[], None]) -> _Result:
-    """The result of `work`, done in a thread. Where the task is cancelled, `cancel` stops it, and is waited for."""
-    running: Future[_Result] = _threads().submit(work)
+class _GivenUp(Exception):
+    """The task was cancelled before its turn came; nobody asks for the result."""
+
+
+async def in_thread(
+    turn: AbstractContextManager[Any], work: Callable[[], _Result], cancel: Callable[[], None]
+) -> _Result:
+    """The result of `work`, done in a thread that waits for its `turn`.
+
+    A task that is cancelled meanwhile does not get its turn any more. If it has it, `cancel` stops the work, which is
+    waited for; the call of somebody else, who may have the turn, is never stopped.
+    """
+    lock = threading.Lock()
+    at_work = given_up = False
+
+    def run() -> _Result:
+        nonlocal at_work
+        with turn:
+            with lock:
+                if given_up:
+                    raise _GivenUp
+                at_work = True
+            try:
+                return work()
+            finally:
+                with lock:
+                    at_work = False
+
+    running: Future[_Result] = _threads().submit(run)
     try:
         return await asyncio.shield(asyncio.wrap_future(running))
     except asyncio.CancelledError:
-        while not running.done() and not running.cancel():
-            cancel()
+        with lock:
+            given_up, begun = True, at_work
+        while begun and not running.done():
+            with lock:
+                if at_work:
+                    cancel()
             await asyncio.sleep(_AGAIN_SECONDS)
         raise

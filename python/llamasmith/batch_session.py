@@ -63,16 +63,19 @@ class Request(Iterator[str]):
             self._ended = error
         self._batch._native.drop(self._number)
 
-    def _read(self) -> Generation:
+    def _take_text(self) -> None:
         piece, _ = self._batch._native.news(self._number)
         if piece:
             self._pieces.append(piece)
+
+    def _read(self) -> Generation:
+        self._take_text()
         return generation_of("".join(self._pieces), self._batch._native.state(self._number))
 
     def __next__(self) -> str:
         while True:
             if not self.done:
-                self._read()
+                self._take_text()
             if self._given < len(self._pieces):
                 piece = "".join(self._pieces[self._given :])
                 self._given = len(self._pieces)

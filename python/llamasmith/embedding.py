@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from ._check import INT32_MAX, integer, one_of
+from ._check import INT32_MAX, integer, one_of, utf8
 from ._closing import Closing
 from ._context import SharedContext
 from ._native import _core
@@ -67,14 +67,10 @@ class _Pooled(Closing):
         self._batch.clear()
         for seq_id, tokens in enumerate(texts):
             self._batch.extend(tokens, pos=0, seq_id=seq_id, every_output=True)
-        if self._remembers:
+        if self._context.has_memory:
             self._context.memory_clear(data=False)
         self._context.process(self._batch, encode=self.model.facts["has_encoder"])
         return [self._context.pooled_embedding(seq_id) for seq_id in range(len(texts))]
-
-    @property
-    def _remembers(self) -> bool:
-        return self._context.has_memory
 
     def _fit(self, index: int, tokens: list[int]) -> list[int]:
         room = self._context.n_ubatch
@@ -208,11 +204,10 @@ class Reranker(_Pooled):
     def _pair(self, query: str | bytes) -> Callable[[str | bytes], list[int]]:
         """How the model wants query and document: by its template, or as BERT has it: [bos] q [eos] [sep] d [eos]."""
         template = self.model.chat_template("rerank")
-        text = query.decode() if isinstance(query, bytes) else query
+        text = utf8(query, "query")
 
         def by_template(document: str | bytes) -> list[int]:
-            words = document.decode() if isinstance(document, bytes) else document
-            filled = (template or "").replace("{query}", text).replace("{document}", words)
+            filled = (template or "").replace("{query}", text).replace("{document}", utf8(document, "document"))
             return self.model.tokenize(filled, add_special=False, parse_special=True)
 
         vocab, special = self.model.vocab, self.model.vocab.special

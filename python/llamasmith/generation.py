@@ -111,7 +111,10 @@ class Stream(Iterator[str]):
 class AsyncStream(AsyncIterator[str]):
     """Text as it is generated, for asyncio. A cancelled task stops the generation; `result` is what there is so far."""
 
-    def __init__(self, cancel: Callable[[], None], start: Callable[[], Stream]) -> None:
+    def __init__(
+        self, turn: AbstractContextManager[Any], cancel: Callable[[], None], start: Callable[[], Stream]
+    ) -> None:
+        self._turn = turn
         self._cancel = cancel
         self._start = start
         self._stream: Stream | None = None
@@ -122,7 +125,7 @@ class AsyncStream(AsyncIterator[str]):
         return next(self._stream, None)
 
     async def __anext__(self) -> str:
-        piece = await in_thread(self._advance, self._cancel)
+        piece = await in_thread(self._turn, self._advance, self._cancel)
         if piece is None:
             raise StopAsyncIteration
         return piece

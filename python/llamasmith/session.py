@@ -213,11 +213,11 @@ class Session(Closing):
 
     async def agenerate(self, prompt: str | bytes | Sequence[int], **options: Any) -> Generation:
         """`generate()` for asyncio, with the same arguments: in a thread; a cancelled task stops it."""
-        return await in_thread(lambda: self.generate(prompt, **options), self.cancel)
+        return await in_thread(self._turn, lambda: self.generate(prompt, **options), self.cancel)
 
     def astream(self, prompt: str | bytes | Sequence[int], **options: Any) -> AsyncStream:
         """`stream()` for asyncio, with the same arguments: ``async for piece in session.astream(...)``."""
-        return AsyncStream(self.cancel, lambda: self.stream(prompt, **options))
+        return AsyncStream(self._turn, self.cancel, lambda: self.stream(prompt, **options))
 
     def chat(
         self,
@@ -256,11 +256,11 @@ class Session(Closing):
 
     async def achat(self, messages: Sequence[Message], **options: Any) -> Generation:
         """`chat()` for asyncio, with the same arguments."""
-        return await in_thread(lambda: self.chat(messages, **options), self.cancel)
+        return await in_thread(self._turn, lambda: self.chat(messages, **options), self.cancel)
 
     def achat_stream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
         """`chat_stream()` for asyncio, with the same arguments."""
-        return AsyncStream(self.cancel, lambda: self.chat_stream(messages, **options))
+        return AsyncStream(self._turn, self.cancel, lambda: self.chat_stream(messages, **options))
 
     def cancel(self) -> None:
         """Stops the call that another thread has under way, within one node of the graph."""

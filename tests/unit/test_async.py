@@ -88,3 +88,20 @@ def test_a_stream_that_is_left_leaves_the_session_usable(session: Any) -> None:
         assert (await session.agenerate("hello", max_tokens=3, **GREEDY)).stop_reason == "length"
 
     asyncio.run(work())
+
+
+def test_a_task_that_waits_for_its_turn_stops_nobody(tiny: Any) -> None:
+    with Session(tiny, n_ctx=512, n_threads=1, on_busy="wait") as session:
+
+        async def work() -> None:
+            first = asyncio.create_task(session.agenerate([1, 50], max_tokens=400, **GREEDY))
+            while not session.busy and not first.done():
+                await asyncio.sleep(0)
+            second = asyncio.create_task(session.agenerate([1, 60], max_tokens=400, **GREEDY))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert (await first).stop_reason == "length"
+
+        asyncio.run(work())
