@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--check", nargs="+", type=Path, metavar="WHEEL", help="prove finished wheels of one row")
     parser.add_argument("--companions", type=Path, help="with --check: the folder with wheels that the row needs")
     options = parser.parse_args()
+    options.work, options.out = options.work.resolve(), options.out.resolve()  # steps run in folders of their own
     console = Console(width=None if sys.stdout.isatty() else 150)
     try:
         rows = load()
@@ -81,7 +82,6 @@ def main() -> int:
 
 def build(console: Console, chosen: list[Row], options: argparse.Namespace) -> int:
     plan = [(row, version, path) for row in chosen for version, path in interpreters(row, options.python).items()]
-    options.work = options.work.resolve()  # steps run in folders of their own
     options.work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     log = options.work / "sdist.txt"
@@ -91,7 +91,7 @@ def build(console: Console, chosen: list[Row], options: argparse.Namespace) -> i
         say = speaker(console, status)
         sdist = make_sdist(options.work / "sdist", log)
         sdist = Path(sdist.replace(options.out / sdist.name))
-        job = Job(options.work.resolve(), options.out, sdist, options.policy, options.twice, say)
+        job = Job(options.work, options.out, sdist, options.policy, options.twice, say)
         wrong = sdist_twice(job, log) if options.twice else []
         made: dict[str, list[Path]] = {}
         for row, version, path in plan:
@@ -171,7 +171,7 @@ def check(console: Console, row: Row, options: argparse.Namespace) -> int:
     if row.companions and not companions:
         raise MatrixError(f"row {row.name!r} is tested with {', '.join(row.companions)}: give --companions FOLDER.")
     with console.status("") as status:
-        job = Job(options.work.resolve(), options.out, Path(), say=speaker(console, status))
+        job = Job(options.work, options.out, Path(), say=speaker(console, status))
         outcomes = [prove(row, wheel.resolve(), job, companions) for wheel in options.check]
     return 1 if report(console, outcomes) else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -11,9 +12,9 @@ import numpy as np
 from .errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-__all__ = ["file_path", "integer", "meta_values", "names", "number", "one_of", "token_ids", "utf8"]
+__all__ = ["file_path", "integer", "known_names", "meta_values", "names", "number", "one_of", "token_ids", "utf8"]
 
 INT32_MAX = 2**31 - 1
 
@@ -34,6 +35,15 @@ def one_of(name: str, value: str, allowed: Collection[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise InvalidOption(f"{name} is {value!r}. Allowed: {', '.join(allowed)}.")
     return value
+
+
+def known_names(given: Iterable[str], known: Collection[str], of: str) -> None:
+    """Raises TypeError for a keyword argument that `of` does not have, with the one that may have been meant."""
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"There is no option {name!r} for {of}.{hint} There are: {', '.join(known)}.")
 
 
 def utf8(text: str | bytes, what: str) -> str:

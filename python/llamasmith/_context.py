@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ._check import INT32_MAX, integer, number
+from ._check import INT32_MAX, integer, known_names, number
 from ._native import _core
 from .errors import InvalidOption
 from .options import ContextOptions
@@ -29,15 +28,6 @@ def default_ctx(model: Model) -> int:
     return min(model.n_ctx_train, DEFAULT_MAX_CTX) if model.n_ctx_train > 0 else DEFAULT_MAX_CTX
 
 
-def _refuse_unknown(options: ContextOptions, what: str) -> None:
-    known = ContextOptions.__annotations__
-    for name in options:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{what}() has no option {name!r}.{hint} There are: {', '.join(known)}.")
-
-
 class SharedContext:
     """What the sessions of one context share. The last of them to leave closes it. Raises InvalidOption."""
 
@@ -54,7 +44,7 @@ class SharedContext:
         embeddings: bool = False,
         pooling_type: str = "unspecified",
     ) -> None:
-        _refuse_unknown(options, what)
+        known_names(options, ContextOptions.__annotations__, f"a {what}")
         self._make_pools(options)
         self._users = 1
         self._counting = threading.Lock()

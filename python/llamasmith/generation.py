@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ._background import in_thread
-from ._check import INT32_MAX, integer, number, token_ids, utf8
+from ._check import INT32_MAX, integer, known_names, number, token_ids, utf8
 from ._native import _core
 from .errors import InvalidOption
 from .grammar import json_schema_grammar
@@ -164,7 +163,7 @@ def prompt_tokens(
 
 def native_options(model: Model, options: GenerateOptions) -> dict[str, Any]:
     """Options of a generation as the extension takes them. Raises InvalidOption, TypeError for unknown names."""
-    _refuse_unknown(options)
+    known_names(options, GenerateOptions.__annotations__, "generating")
     stop = options.get("stop", ())
     max_tokens = options.get("max_tokens", 128)
     seed = options.get("seed")
@@ -183,15 +182,6 @@ def native_options(model: Model, options: GenerateOptions) -> dict[str, Any]:
     if chain is not None:
         made["sampler"] = chain
     return made
-
-
-def _refuse_unknown(options: GenerateOptions) -> None:
-    known = GenerateOptions.__annotations__
-    for name in options:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" There are: {', '.join(known)}."
-            raise TypeError(f"There is no option {name!r} for generating.{hint}")
 
 
 def _chain(model: Model, options: GenerateOptions, made: dict[str, Any]) -> _core.SamplerChain | None:

@@ -26,7 +26,9 @@ def build(tmp_path: Path) -> Callable[..., Path]:
     """
     cmake, ninja = (shutil.which(name, path=BIN) for name in ("cmake", "ninja"))
     if cmake is None or ninja is None or shutil.which("cc") is None:
-        pytest.skip("a build needs cmake, ninja and a C compiler (cc)")
+        pytest.skip(
+            "a build needs cmake and ninja (pip install 'llamasmith[test]') and a C compiler (apt-get install gcc)"
+        )
     vendor = ROOT / "vendor" / "llama.cpp"
     if not vendor.is_dir():
         pytest.skip("vendor/llama.cpp is not there; fetch it with: python vendor/fetch.py")

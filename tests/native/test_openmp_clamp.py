@@ -30,7 +30,7 @@ def has_openmp(folder: Path) -> bool:
 @pytest.mark.timeout(1800)
 def test_a_graph_for_more_threads_than_the_pool_has(build: Callable[..., Path], tmp_path: Path) -> None:
     if not has_openmp(tmp_path):
-        pytest.skip("the compiler has no OpenMP, or no AddressSanitizer")
+        pytest.skip("needs OpenMP and AddressSanitizer of the compiler (Debian: apt-get install gcc libgomp1 libasan8)")
     pristine = subprocess.run(
         [build("openmp-clamp", *CHOICES, skip=PATCHES)], capture_output=True, text=True, check=False
     )

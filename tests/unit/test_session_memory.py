@@ -248,7 +248,7 @@ def test_cancel_stops_one_fork_alone(tiny: Any) -> None:
 def test_unknown_options_are_named(tiny: Any, session: Any) -> None:
     with pytest.raises(TypeError, match=r"'temperatur' for generating. Did you mean 'temperature'"):
         session.generate("a", temperatur=1.0)
-    with pytest.raises(TypeError, match=r"'n_thread'. Did you mean 'n_threads'"):
+    with pytest.raises(TypeError, match=r"'n_thread' for a Session. Did you mean 'n_threads'"):
         Session(tiny, n_thread=2)
 
 
