@@ -85,19 +85,17 @@ void Session::accept_tokens(const std::vector<llama_token> & tokens) {
     waiting_ = tokens;
 }
 
-std::vector<llama_token> Session::take_pending() {
-    std::vector<llama_token> pending = std::exchange(waiting_, {});
-    if (!generation_ || !generation_->prompt_done) {
-        pending.clear();  // the rest of a prompt that was given up
-    }
-    return pending;
+// The last token of a generation, if it has not been evaluated. What waits before the prompt is done is a prompt's rest.
+std::vector<llama_token> Session::pending() const {
+    return generation_ && generation_->prompt_done ? waiting_ : std::vector<llama_token>();
 }
 
 void Session::settle() {
-    std::vector<llama_token> pending = take_pending();
+    std::vector<llama_token> last = pending();
+    sequence_->need_room(last.size());
+    waiting_.clear();
     generation_.reset();
-    sequence_->need_room(pending.size());
-    sequence_->evaluate(pending);
+    sequence_->evaluate(last);
 }
 
 void Session::decode(const std::vector<llama_token> & tokens, float * every_logits) {
@@ -149,11 +147,10 @@ void Session::check_shift(const MemoryOptions & memory) const {
 void Session::start(const std::vector<llama_token> & prompt, const GenerationOptions & options, const MemoryOptions & memory) {
     Generation next(options, prompt, context_->model());  // may refuse its options: before anything is forgotten
     check_shift(memory);
-    std::size_t              known = 0;
-    std::vector<llama_token> pending;
+    std::size_t                    known = 0;
+    const std::vector<llama_token> before = memory.append ? pending() : std::vector<llama_token>();
     if (memory.append) {
-        sequence_->need_room(prompt.size() + waiting_.size());
-        pending = take_pending();
+        sequence_->need_room(before.size() + prompt.size());
     } else if (prompt.size() > static_cast<std::size_t>(context_->n_ctx_seq())) {
         throw Error("ContextFull", "The prompt has " + std::to_string(prompt.size()) + " tokens, the context has room for " +
                                        std::to_string(context_->n_ctx_seq()) + " (n_ctx). Shorten it, or make a Session with a larger n_ctx.");
@@ -166,7 +163,7 @@ void Session::start(const std::vector<llama_token> & prompt, const GenerationOpt
     generation_.emplace(std::move(next));
     generation_id_++;
     memory_ = memory;
-    waiting_ = std::move(pending);
+    waiting_ = before;
     waiting_.insert(waiting_.end(), prompt.begin() + static_cast<std::ptrdiff_t>(known), prompt.end());
 }
 

@@ -84,7 +84,7 @@ class Session {
     Context & context() { return *context_; }
 
   private:
-    std::vector<llama_token> take_pending();
+    std::vector<llama_token> pending() const;
     void        accept_tokens(const std::vector<llama_token> & tokens);
     void        check_shift(const MemoryOptions & memory) const;
     bool        make_room();

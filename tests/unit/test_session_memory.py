@@ -281,3 +281,10 @@ def test_a_broken_stream_can_be_gone_on_from(session: Any) -> None:
     made = stream.result.tokens
     more = session.generate(whole[len(made) : len(made) + 1], append=True, max_tokens=4, **GREEDY)
     assert more.tokens == whole[len(made) + 1 : len(made) + 5]
+
+
+def test_a_prompt_that_was_given_up_takes_no_room(tiny: Any) -> None:
+    with Session(tiny, n_ctx=256, n_threads=1) as session:
+        session.stream([1, *[50] * 200])  # nobody reads it
+        assert len(session.generate([1, *[60] * 100], append=True, max_tokens=5, **GREEDY).tokens) == 5
+        assert session.n_past == 105
