@@ -14,6 +14,7 @@ from ._context import SharedContext, default_ctx
 from ._native import _core
 from .errors import InvalidOption
 from .generation import AsyncStream, Generation, Stream, Timings, native_options, prompt_tokens
+from .speculation import Draft
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .model import Model
     from .options import ContextOptions, GenerateOptions
     from .pool import PoolCounters, ThreadPool
-    from .speculation import Draft
 
 __all__ = ["AsyncStream", "Generation", "Session", "Stream", "Timings"]
 
@@ -381,7 +381,7 @@ class Session(Closing):
 
 
 def _check_draft(model: Model, draft: Draft, options: ContextOptions) -> None:
+    if not isinstance(draft, Draft):
+        raise InvalidOption(f"{draft!r} is no draft. Give NgramDraft() or ModelDraft(model).")
     if model.facts["n_swa"] > 0 and not options.get("swa_full", True):
         raise InvalidOption("A draft needs swa_full=True: guesses are taken back, beyond what a small window keeps.")
-    if not hasattr(draft, "_make"):
-        raise InvalidOption(f"{draft!r} is no draft. Give NgramDraft() or ModelDraft(model=...).")

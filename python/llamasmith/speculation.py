@@ -7,7 +7,7 @@ wrong guess is forgotten. It pays where guesses are cheap and often right.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ._check import integer, number
@@ -27,7 +27,7 @@ MAX_DRAFT = 256
 class Draft(ABC):
     """Base of all drafts: `n_max`, the most tokens to guess at a time (1 to 256)."""
 
-    n_max: int = 8
+    n_max: int = field(default=8, kw_only=True)
 
     @property
     def limit(self) -> int:
@@ -64,11 +64,9 @@ class ModelDraft(Draft):
     vocabularies differ.
     """
 
-    model: Model | None = None
+    model: Model
     p_min: float = 0.6
 
     def _make(self, n_ctx: int, options: ContextOptions) -> tuple[_core.Draft, SharedContext | None]:
-        if self.model is None:
-            raise TypeError("ModelDraft() needs the model that guesses: ModelDraft(model=Model(path)).")
         context = SharedContext(self.model, options, "ModelDraft", n_ctx=n_ctx)
         return _core.ModelDraft(context.native, n_max=self.limit, p_min=number("p_min", self.p_min)), context
