@@ -103,15 +103,20 @@ static py::dict perf(Context & self) {
     return out;
 }
 
-// Of a model without memory, upstream tells what a buffer would take once for each backend that shares it: the engine, and
-// such as openblas, which compute in the host's memory.
+// Of a model without memory, upstream tells what a buffer would take once for each backend that shares it: such as openblas,
+// which compute in the host's memory, and the engine, which takes that of the first GPU's driver where there is one.
 static std::size_t told_times(const Context & self, ggml_backend_buffer_type_t type) {
-    std::size_t n = 0;
+    const llama_model *        model  = self.model().get();
+    ggml_backend_buffer_type_t engine = ggml_backend_dev_buffer_type(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
+    if (llama_model_n_devices(model) > 0) {
+        const auto host = ggml_backend_dev_host_buffer_type(llama_model_get_device(model, 0));
+        engine          = host == nullptr ? engine : host;
+    }
+    std::size_t n = engine == type ? 1 : 0;
     for (std::size_t i = 0; i < ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t device = ggml_backend_dev_get(i);
-        const auto         kind   = ggml_backend_dev_type(device);
-        const bool         host   = kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
-        n += host && ggml_backend_dev_buffer_type(device) == type ? 1 : 0;
+        const bool         helper = ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_ACCEL;
+        n += helper && ggml_backend_dev_buffer_type(device) == type ? 1 : 0;
     }
     return self.model().no_alloc() && n > 1 ? n : 1;
 }
