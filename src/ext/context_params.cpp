@@ -180,6 +180,11 @@ llama_context * make_context(const Model & model, const llama_context_params & p
     }
     model.servers().check();
     const std::string complaints = take_complaints();
+    if (complaints.find("a tensor that the graph needs is not in the model") != std::string::npos) {
+        throw Error("InvalidModel", model.path() + " lacks a tensor that models of the architecture '" +
+                                        model.metadata("general.architecture") +
+                                        "' compute with. The file is not sound: fetch or convert it anew.\n" + complaints);
+    }
     throw Error("InvalidOption", "llama.cpp cannot make a context with these options: " +
                                      (complaints.empty() ? why : complaints));
 }

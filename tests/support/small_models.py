@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import gguf_mutants
 import small_vocabs
-from gguf_bytes import F32, U32, Tensor, Value, array, number, real, words
+from gguf_bytes import F32, I32, U32, Tensor, Value, array, number, real, words
 
 if TYPE_CHECKING:
     from gguf_bytes import File
@@ -164,3 +164,39 @@ def of_any_architecture(chance: Random, file: File) -> File:
         if not (old and chance.random() < 0.8):
             file = file.put(f"{arch}.{name}", value if sane and chance.random() < 0.9 else absurd(chance, name))
     return file
+
+
+def qwen35() -> File:
+    """A layer of qwen35's linear attention, and one of its full attention, sound."""
+    file = small_vocabs.spm().put("general.architecture", words("qwen35"))
+    groups, state, heads_v, head, conv = 2, 8, 4, 16, 4
+    numbers = {
+        "context_length": 128, "embedding_length": WIDTH, "block_count": 2, "feed_forward_length": FEED,
+        "attention.head_count": 2, "attention.head_count_kv": 1, "attention.key_length": head,
+        "attention.value_length": head, "rope.dimension_count": head, "full_attention_interval": 2,
+        "ssm.conv_kernel": conv, "ssm.inner_size": state * heads_v, "ssm.state_size": state,
+        "ssm.time_step_rank": heads_v, "ssm.group_count": groups,
+    }  # fmt: skip
+    for name, value in numbers.items():
+        file = file.put(f"qwen35.{name}", number(value))
+    file = file.put("qwen35.rope.dimension_sections", array(I32, [2, 2, 2, 2]))
+    file = file.put("qwen35.attention.layer_norm_rms_epsilon", real(1e-5))
+    chance, keys, values = Random(1), state * groups, state * heads_v
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (WIDTH, 3 + 256 + len(small_vocabs.PIECES)), "output_norm.weight": (WIDTH,),
+        "blk.0.attn_qkv.weight": (WIDTH, 2 * keys + values), "blk.0.attn_gate.weight": (WIDTH, values),
+        "blk.0.ssm_conv1d.weight": (conv, 2 * keys + values), "blk.0.ssm_dt.bias": (heads_v,),
+        "blk.0.ssm_a": (heads_v,), "blk.0.ssm_beta.weight": (WIDTH, heads_v),
+        "blk.0.ssm_alpha.weight": (WIDTH, heads_v), "blk.0.ssm_norm.weight": (state,),
+        "blk.0.ssm_out.weight": (values, WIDTH),
+        "blk.1.attn_q.weight": (WIDTH, 2 * 2 * head), "blk.1.attn_k.weight": (WIDTH, head),
+        "blk.1.attn_v.weight": (WIDTH, head), "blk.1.attn_output.weight": (2 * head, WIDTH),
+        "blk.1.attn_q_norm.weight": (head,), "blk.1.attn_k_norm.weight": (head,),
+    }  # fmt: skip
+    for layer in range(2):
+        part = {
+            "attn_norm": (WIDTH,), "post_attention_norm": (WIDTH,), "ffn_gate": (WIDTH, FEED), "ffn_up": (WIDTH, FEED),
+            "ffn_down": (FEED, WIDTH),
+        }  # fmt: skip
+        shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in part.items()}
+    return replace(file, tensors=tuple(weights(chance, name, *shape) for name, shape in shapes.items()))
