@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .pool import ThreadPool
     from .samplers import Sampler
 
-__all__ = ["ContextOptions", "GenerateOptions"]
+__all__ = ["ChatOptions", "ContextOptions", "GenerateOptions", "PromptOptions"]
 
 
 class ContextOptions(TypedDict, total=False):
@@ -97,3 +97,25 @@ class GenerateOptions(TypedDict, total=False):
     """Go on after the model's end-of-generation token (False)."""
     parse_special: bool
     """Take the text of control tokens in the prompt for those tokens, as chat templates need it (True)."""
+
+
+class PromptOptions(GenerateOptions, total=False):
+    """What a session does with a prompt, and how it goes on: the keyword arguments of `Session.generate()`."""
+
+    append: bool
+    """Go on from what the session holds; by default the prompt is all there is (False)."""
+    reuse: bool
+    """Keep what the memory has in common with the prompt: only the rest of it is evaluated (True)."""
+    context_shift: bool
+    """When the context is full, drop the older half of the text and go on, instead of ending (False)."""
+    n_keep: int | None
+    """Tokens at the start that a shift never drops; by default the begin token alone."""
+
+
+class ChatOptions(PromptOptions, total=False):
+    """The keyword arguments of `Session.chat()`."""
+
+    template: str | None
+    """Name of one of `Model.chat_template_names`, by default the main one."""
+    template_options: Mapping[str, Any] | None
+    """What else the template knows, such as ``tools`` or ``enable_thinking``."""

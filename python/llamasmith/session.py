@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .chat import Message
     from .model import Model
-    from .options import ContextOptions, GenerateOptions
+    from .options import ChatOptions, ContextOptions, GenerateOptions, PromptOptions
     from .pool import PoolCounters, ThreadPool
 
 __all__ = ["AsyncStream", "Generation", "Session", "Stream", "Timings"]
@@ -211,11 +211,11 @@ class Session(Closing):
             )
         return Stream(self._native, generation, self._turn)
 
-    async def agenerate(self, prompt: str | bytes | Sequence[int], **options: Any) -> Generation:
+    async def agenerate(self, prompt: str | bytes | Sequence[int], **options: Unpack[PromptOptions]) -> Generation:
         """`generate()` for asyncio, with the same arguments: in a thread; a cancelled task stops it."""
         return await in_thread(self._turn, lambda: self.generate(prompt, **options), self.cancel)
 
-    def astream(self, prompt: str | bytes | Sequence[int], **options: Any) -> AsyncStream:
+    def astream(self, prompt: str | bytes | Sequence[int], **options: Unpack[PromptOptions]) -> AsyncStream:
         """`stream()` for asyncio, with the same arguments: ``async for piece in session.astream(...)``."""
         return AsyncStream(self._turn, self.cancel, lambda: self.stream(prompt, **options))
 
@@ -225,7 +225,7 @@ class Session(Closing):
         *,
         template: str | None = None,
         template_options: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[PromptOptions],
     ) -> Generation:
         """The model's answer to a conversation, by its own chat template (`Model.chat_prompt()`).
 
@@ -248,17 +248,17 @@ class Session(Closing):
         *,
         template: str | None = None,
         template_options: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[PromptOptions],
     ) -> Stream:
         """Like `chat()`, but an iterator of text."""
         tokens = self.model.chat_tokens(messages, template=template, **(template_options or {}))
         return self.stream(tokens, **options)
 
-    async def achat(self, messages: Sequence[Message], **options: Any) -> Generation:
+    async def achat(self, messages: Sequence[Message], **options: Unpack[ChatOptions]) -> Generation:
         """`chat()` for asyncio, with the same arguments."""
         return await in_thread(self._turn, lambda: self.chat(messages, **options), self.cancel)
 
-    def achat_stream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
+    def achat_stream(self, messages: Sequence[Message], **options: Unpack[ChatOptions]) -> AsyncStream:
         """`chat_stream()` for asyncio, with the same arguments."""
         return AsyncStream(self._turn, self.cancel, lambda: self.chat_stream(messages, **options))
 

@@ -36,5 +36,5 @@ def test_what_only_the_graph_asks_for(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({str(t.name) for t in small_models.qwen35().tensors} - set(OPTIONAL)))
 def test_what_the_loader_asks_for(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidModel, match="not found|missing tensor"):
+    with pytest.raises(InvalidModel, match=r"not found|missing tensor"):
         use(tmp_path / "model.gguf", name)
