@@ -1,6 +1,6 @@
 # One sub-build for each engine: upstream's own CMake builds the module, so a pristine engine is what upstream builds.
 # Our code is compiled in where the patched tree calls it. Without the patch that does (LLAMASMITH_SKIP_PATCHES), it
-# would need a function that the patch defines, and the engine could not be loaded.
+# would need a function that the patch defines, and the engine could not be loaded. src/memory does nothing then.
 file(STRINGS "${LLAMASMITH_PATCHED}/ggml/src/ggml-cpu/ggml-cpu.c" calls_ours REGEX "ggml_threadpool_smith_wait")
 
 list(JOIN LLAMASMITH_VARIANTS_BUILT "," variants) # no list survives a command line as one
@@ -9,9 +9,11 @@ set(previous llamasmith-upstream)
 foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
     set(tree "${LLAMASMITH_VENDOR}")
     set(threading "")
+    set(memory "")
     set(openmp OFF)
     if(engine MATCHES "^patched")
         set(tree "${LLAMASMITH_PATCHED}")
+        set(memory "${PROJECT_SOURCE_DIR}/src/memory")
         if(calls_ours)
             set(threading "${PROJECT_SOURCE_DIR}/src/threading")
         endif()
@@ -30,6 +32,7 @@ foreach(engine IN LISTS LLAMASMITH_ENGINES_BUILT)
             "-DENGINE_GGML_DIR:PATH=${tree}/ggml"
             "-DENGINE_OUTPUT_DIR:PATH=${PROJECT_BINARY_DIR}/engines/${engine}"
             "-DENGINE_THREADING_DIR:PATH=${threading}"
+            "-DENGINE_MEMORY_DIR:PATH=${memory}"
             "-DENGINE_CPU_FLAGS:STRING=${LLAMASMITH_CPU_FLAGS}"
             "-DENGINE_VARIANTS:STRING=${variants}"
             "-DGGML_OPENMP:BOOL=${openmp}"

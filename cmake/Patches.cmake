@@ -8,6 +8,7 @@ llamasmith_python(
         "--extra=${LLAMASMITH_EXTRA_PATCHES}"
         "--skip=${LLAMASMITH_SKIP_PATCHES}"
         --code-dir "${PROJECT_SOURCE_DIR}/src/threading"
+        --code-dir "${PROJECT_SOURCE_DIR}/src/memory"
         --code-dir "${PROJECT_SOURCE_DIR}/src/rpc"
         --code-dir "${PROJECT_SOURCE_DIR}/src/blas"
         --manifest "${PROJECT_BINARY_DIR}/patchset.json"
@@ -15,6 +16,6 @@ llamasmith_python(
     FORGET LLAMASMITH_EXTRA_PATCHES LLAMASMITH_SKIP_PATCHES)
 
 file(GLOB patches "${PROJECT_SOURCE_DIR}/patches/*.patch")
-file(GLOB code "${PROJECT_SOURCE_DIR}/src/threading/*" "${PROJECT_SOURCE_DIR}/src/rpc/*" "${PROJECT_SOURCE_DIR}/src/blas/*")
+file(GLOB code "${PROJECT_SOURCE_DIR}/src/threading/*" "${PROJECT_SOURCE_DIR}/src/memory/*" "${PROJECT_SOURCE_DIR}/src/rpc/*" "${PROJECT_SOURCE_DIR}/src/blas/*")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/patches/series" ${patches} ${code} ${LLAMASMITH_EXTRA_PATCHES})

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .backend_trials import BackendState, try_backends, wrong_environment, wrong_states
 from .build import BuildInfo, build_info, package_root
 from .errors import BuildError
+from .huge_pages import VARIABLE as HUGE_PAGES
+from .huge_pages import huge_pages, switched_off
 from .threads import Budget, thread_budget
 from .trial import try_in_a_process
 
@@ -114,6 +116,8 @@ class Diagnosis:
     notes: tuple[Finding, ...]
     backend_states: tuple[BackendState, ...] = ()
     """Each backend besides ``cpu`` that is installed, tried."""
+    huge_pages: str | None = None
+    """To whom Linux gives huge pages: ``always``, ``madvise`` or ``never``; None if it does not say."""
     build: Mapping[str, Any] = field(default_factory=dict)
     """All that `build_info()` knows: compiler and flags, each patch with its digest. Empty without a finished build."""
 
@@ -202,8 +206,9 @@ def examine(
         tools=info.tools,
         threads=threads,
         problems=tuple(problems),
-        notes=tuple(_notes(environment, info, trials.get(active or ""), threads)),
+        notes=(*_notes(environment, info, trials.get(active or ""), threads), *_small_pages(environment, root)),
         backend_states=others,
+        huge_pages=huge_pages(root),
         build=info.asdict(),
     )
 
@@ -300,4 +305,21 @@ def _notes(environment: Mapping[str, str], info: BuildInfo, active: Trial | None
         yield Finding(
             f"A cgroup quota of {threads.quota:.4g} CPUs holds this process below its {len(threads.cpus)} cores.",
             f"Keep to {threads.budget} threads, which is the default: more are stopped in the middle of their work.",
+        )
+
+
+def _small_pages(environment: Mapping[str, str], root: Path) -> Iterator[Finding]:
+    if switched_off(environment):
+        yield Finding(
+            f"{HUGE_PAGES}=0 is set: weights lie in small pages, and tokens take some 6 % longer.",
+            f"Unset it, unless you mean it: unset {HUGE_PAGES}",
+        )
+    elif environment.get(HUGE_PAGES, "1") != "1":
+        yield Finding(
+            f"{HUGE_PAGES} is {environment[HUGE_PAGES]!r}, which means nothing.", "Unset it, or set it to 0 or 1."
+        )
+    elif huge_pages(root) == "never":
+        yield Finding(
+            "Linux gives no huge pages (transparent_hugepage/enabled is never): tokens take some 6 % longer.",
+            "As root: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
         )

@@ -202,3 +202,26 @@ def test_nothing_compiled_is_imported_to_diagnose() -> None:
     finally:
         doctor._CHILD = original
     assert sys.executable
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "said"),
+    [
+        ("always madvise [never]", {}, "echo madvise"),
+        ("always [madvise] never", {"LLAMASMITH_HUGE_PAGES": "0"}, "unset LLAMASMITH_HUGE_PAGES"),
+        ("always [madvise] never", {"LLAMASMITH_HUGE_PAGES": "2"}, "0 or 1"),
+        ("always [madvise] never", {"LLAMASMITH_HUGE_PAGES": "1"}, None),
+        ("[always] madvise never", {}, None),
+    ],
+)
+def test_small_pages(
+    monkeypatch: pytest.MonkeyPatch, machine: Path, given: str, environment: dict[str, str], said: str | None
+) -> None:
+    folder = machine / "sys/kernel/mm/transparent_hugepage"
+    folder.mkdir(parents=True)
+    (folder / "enabled").write_text(given)
+    found = diagnose(monkeypatch, machine, environment)
+    assert found.ok
+    mends = [note.mend for note in found.notes]
+    assert len(mends) == (said is not None)
+    assert said is None or said in mends[0]

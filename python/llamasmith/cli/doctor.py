@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _DIGEST_CHARACTERS = 12
+_HUGE_PAGES = {
+    "always": "for all who use much memory (always)",
+    "madvise": "for the engine patched, which asks for them (madvise)",
+    "never": "none (never)",
+}
 _BUILT_FOR = {
     "native": "the CPU it was built on (native)",
     "baseline": "any CPU (baseline)",
@@ -73,6 +78,7 @@ def _facts(found: Diagnosis) -> Table:
         "backends": ", ".join(found.backends),
         "tools": ", ".join(found.tools),
         "installed": next((str(Path(state.path).parent.parent.parent) for state in found.engines), ""),
+        "huge pages": _HUGE_PAGES.get(found.huge_pages or "", ""),
         "threads": f"{found.threads.budget}: {'; '.join(found.threads.reasons)}",
     }
     for name, value in rows.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..build import build_info
 from ..errors import ModelNotFound
 from ..hub import cache_folder
+from ..huge_pages import huge_pages
 from ..threads import thread_budget
 from .extra import need
 from .roofline import roofline
@@ -43,7 +44,7 @@ def facts(
 
 
 def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """CPU, kernel, clock governor, affinity, load averages (1, 5, 15 minutes), cgroup quota (in CPUs), memory."""
+    """CPU, kernel, clock governor, who gets huge pages, affinity, load averages (1, 5, 15 minutes), quota in CPUs, memory."""
     psutil = need("psutil")
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
@@ -54,6 +55,7 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
         "cpus_physical": psutil.cpu_count(logical=False),
         "kernel": f"{platform.system()} {platform.release()}",
         "governor": _read(frequency / "scaling_governor"),
+        "huge_pages": huge_pages(root),
         "affinity": affinity,
         "busy_cpus": _busy_cpus(psutil),
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,

@@ -37,6 +37,7 @@ def machine_facts(facts: Mapping[str, Any]) -> Facts:
         ("Clock governor", _of(machine, "governor")),
         ("Memory", _UNKNOWN if machine.get("memory_bytes") is None else f"{machine['memory_bytes'] / 1e9:.1f} GB"),
         ("Memory is read at", _roof(roof)),
+        ("Huge pages", _of(machine, "huge_pages")),
         ("System", f"{_of(machine, 'kernel')}, {_of(machine, 'libc')}"),
         ("Python", _of(machine, "python")),
         ("Busy before", _UNKNOWN if busy is None else f"{busy:.2f} CPUs"),
