@@ -1,4 +1,4 @@
-"""Huge pages: whether Linux gives them to who asks, as the engine `patched` does for weights, caches and activations."""
+"""Huge pages: whether Linux gives them to who asks, as the engine `patched` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights in huge pages against small ones, in one process: processes differ by more, through where their memory lies."""
+"""Huge pages against small ones, in one process: two processes differ by more, through where their memory lies."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def facts(
 
 
 def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """CPU, kernel, clock governor, who gets huge pages, affinity, load averages (1, 5, 15 minutes), quota in CPUs, memory."""
+    """CPU, kernel, clock governor, who gets huge pages, affinity, load averages, quota in CPUs, memory in bytes."""
     psutil = need("psutil")
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
