@@ -65,13 +65,16 @@ void smith_crew_leave(struct smith_crew * crew) {
     }
 }
 
-int smith_crew_begin(struct smith_crew * crew, int n_threads, int n_cpus) {
-    const uint64_t now      = smith_ticks();
-    const uint64_t recent   = RECENT_US * smith_ticks_per_us();
-    int            n_crews  = 1;
+void smith_crew_begin(struct smith_crew * crew) {
     if (crew != NULL) {
         atomic_store_explicit(&crew->computing, true, memory_order_relaxed);
     }
+}
+
+int smith_crew_share(const struct smith_crew * crew, int n_threads, int n_cpus) {
+    const uint64_t now     = smith_ticks();
+    const uint64_t recent  = RECENT_US * smith_ticks_per_us();
+    int            n_crews = 1;
     for (int i = 0; i < MAX_CREWS; i++) {
         const struct smith_crew * other = &crews[i];
         if (other != crew && atomic_load_explicit(&other->taken, memory_order_relaxed)) {

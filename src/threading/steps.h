@@ -39,7 +39,7 @@ struct smith_steps {
     // One line, which every thread reads and only a finisher writes.
     _Alignas(SMITH_CACHE_LINE) atomic_uint_fast64_t step; // number of the present step: grows, and is never reset
     atomic_uint_fast64_t what[2]; // the present step and the one before it, by number mod 2: see steps.c
-    atomic_int n_active;          // threads that are to work on this graph
+    atomic_int n_active;          // threads that are to work on the graph just now
     atomic_int n_asleep;          // at least as many as there are slots with `asleep` at SMITH_NAPS
     atomic_bool on;               // graphs are computed by steps; else by upstream's loop
     atomic_bool leave;            // the workers must go back to upstream's loop: the pool is paused or ends
@@ -51,6 +51,8 @@ struct smith_steps {
     int  n_nodes;
     int  n_group;
     int  group[SMITH_GROUP]; // the nodes of the present step
+    uint64_t shared_since;   // clock ticks when `n_active` was found, and nodes since: of thread 0
+    int      n_unshared;
     atomic_bool idle_spin; // workers may spin before they sleep between graphs
 };
 

@@ -27,6 +27,9 @@ PAUSE, STOP = "pause", "stop"
 class Step:
     pieces: int
     gather: bool = False
+    after: tuple[int, ...] = ()
+    """So many threads become active, one number after another, once the step is done. In steps.c thread 0 does so; here
+    whoever ends the step."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,12 @@ class Steps:
 
     def end_step(self, step: int, what: int) -> Thread:
         yield self.words.store("n_done", 0, always)  # whoever looked at it now would compute a piece twice
+        yield from self.share_again(what)
         yield from self.publish(step, self.next[what])
+
+    def share_again(self, what: int) -> Thread:
+        for n_active in self.steps[what].after:
+            yield from self.set_active(n_active)
 
     def compute_piece(self, step: int, what: int, piece: int) -> Thread:
         yield self.begins(step, what, piece)
@@ -296,7 +304,9 @@ class Steps:
 
     def compute(self, number: int, n_active: int) -> Thread:
         yield from self.set_active(n_active)
-        if number == len(self.story) - 1:
+        graph = self.story[number]
+        assert isinstance(graph, Graph)
+        if number == len(self.story) - 1 and not any(step.after for step in graph.steps):
             yield self.last_has_begun
         step, what = yield from self.look()
         what = self.firsts[number]

@@ -88,7 +88,8 @@ void                smith_attached_ends(void) {}
 struct smith_crew * smith_crew_join(void) { return NULL; }
 void                smith_crew_leave(struct smith_crew * crew) { (void) crew; }
 void                smith_crew_end(struct smith_crew * crew) { (void) crew; }
-int                 smith_crew_begin(struct smith_crew * crew, int n_threads, int n_cpus) {
+void                smith_crew_begin(struct smith_crew * crew) { (void) crew; }
+int                 smith_crew_share(const struct smith_crew * crew, int n_threads, int n_cpus) {
     (void) crew;
     (void) n_cpus;
     return draw(2) ? n_threads : 1 + (int) draw((unsigned) n_threads);

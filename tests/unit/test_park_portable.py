@@ -21,6 +21,7 @@ STEPS = ("border.c", "clock.c", "group.c", "names.c", "park.c", "sleep.c", "wait
 THREADING = ROOT / "src" / "threading"
 GGML = ROOT / "vendor" / "llama.cpp" / "ggml" / "include"
 # The language of the engine: C11, and the names that upstream's build asks the C library for.
+SHARED_ANEW = ["-DSHARE_AFTER_NS=0", "-DSHARE_NODES=1"]  # as if other pools came and went all the time
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-D_XOPEN_SOURCE=600", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src'}"]
 WAYS = [pytest.param([], id="normal"), pytest.param(["-DSMITH_PARK_PORTABLE"], id="portable")]
 
@@ -221,7 +222,7 @@ def test_threads_sleep_and_are_woken(way: list[str], tmp_path: Path) -> None:
 def test_steps_compute_each_piece_once_and_in_order(way: list[str], tmp_path: Path) -> None:
     program = tmp_path / "steps"
     sources = [THREADING / name for name in (*STEPS, "steps.c")]
-    compiled([*FLAGS, *way, "-O2", "-pthread", STRESS, *sources, "-o", program])
+    compiled([*FLAGS, *way, "-O2", "-pthread", *SHARED_ANEW, STRESS, *sources, "-o", program])
     sound(program)
 
 
@@ -232,7 +233,9 @@ def test_steps_compute_on_other_architectures(machine: str, debian: str, tmp_pat
         packages = f"gcc-{machine}-linux-gnu libc6-dev-{debian}-cross qemu-user"
         pytest.skip(f"needs {compiler} and {emulator}; on Debian: apt-get install {packages}")
     sources = [THREADING / name for name in (*STEPS, "steps.c")]
-    compiled([*FLAGS, "-O2", "-static", "-DN_GRAPHS=5", "-pthread", STRESS, *sources, "-o", program], compiler)
+    compiled(
+        [*FLAGS, "-O2", "-static", "-DN_GRAPHS=5", "-pthread", *SHARED_ANEW, STRESS, *sources, "-o", program], compiler
+    )
     sound(program, emulator=emulator)
 
 
@@ -256,6 +259,9 @@ def test_the_stress_finds(file: str, right: str, wrong: str, tmp_path: Path) -> 
     changed.write_text(text, encoding="utf-8")
     sources = [changed, *(THREADING / name for name in ("steps.c", *STEPS) if name != file)]
     flags = [*FLAGS, "-Wno-unused-function", "-Wno-unused-parameter", f"-I{THREADING}"]
-    compiled([*flags, "-O2", "-pthread", STRESS, *sources, "-o", program])
-    done = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
+    compiled([*flags, "-O2", "-pthread", *SHARED_ANEW, STRESS, *sources, "-o", program])
+    for _ in range(5):  # it is a matter of luck when threads lose their CPU
+        done = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            break
     assert done.returncode in (1, -signal.SIGABRT), (done.returncode, done.stdout, done.stderr)

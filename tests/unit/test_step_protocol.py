@@ -11,7 +11,8 @@ up: all are seq_cst there. Weaker orders are argued, not explored:
   next step hands that on to whoever looks at `step` (acquire). It is set back before that publication.
 - `claimed` decides by compare-exchange alone; one word has one order of changes, and it only grows.
 - The relaxed look at `step` in the waiting loop is followed by an acquiring one before anything is computed.
-- `n_active` is read relaxed by threads that have seen a step of the graph, which was published after it was set.
+- `n_active` is read relaxed by threads that have seen a step, which was published after it was set. It may be set for
+  the next step already; then all pieces of this one have been claimed.
 - `abort` may be seen late, and `absent` only says whose pieces are worth a try: the model tries any, at any time.
 """
 
@@ -38,6 +39,16 @@ STORIES = {
     "three threads": (3, (Graph(3, share(3)),)),
     "three that must all arrive": (3, (Graph(3, (GATHER_3, Step(1))),)),
     "pieces of a thread that is not active": (3, (Graph(2, (Step(3), GATHER)),)),
+    "fewer and more in a graph": (
+        2,
+        (Graph(2, (Step(2, after=(1, 2)), GATHER, Step(2, after=(1,)), Step(2, after=(2,)))),),
+    ),
+    "one more in a graph": (
+        2,
+        (Graph(1, (Step(2, after=(2,)), GATHER)), PAUSE, Graph(2, (Step(2, after=(1,)), Step(1)))),
+    ),
+    "one less at the end of a graph": (2, (Graph(2, (GATHER, Step(2, after=(1,)))), Graph(2, (GATHER,)))),
+    "a third in a graph": (3, (Graph(2, (Step(2, after=(3,)), GATHER_3)),)),
     "a third becomes active": (3, (Graph(2, (GATHER,)), Graph(3, (GATHER_3,)))),
 }
 ALL_AT_ONCE = (Upstream(2), Graph(2, (Step(3), GATHER, Step(1))), PAUSE, Graph(1), Graph(2, (GATHER, Step(2))))
@@ -165,6 +176,13 @@ class WakesWhoBecomesActiveTooEarly(Steps):
         for ith in range(before, n_active):
             yield from self.wake(ith)
         yield self.words.exchange("n_active", n_active)
+
+
+class SharesAgainTooLate(Steps):
+    def end_step(self, step: int, what: int) -> Thread:
+        yield self.words.store("n_done", 0)
+        yield from self.publish(step, self.next[what])
+        yield from self.share_again(what)
 
 
 class CallsOutTooEarly(Steps):
@@ -298,6 +316,12 @@ def test_one_thing_wrong_is_found(wrong: type[Steps]) -> None:
     with pytest.raises(Violation, match=WRONG[wrong]):  # noqa: PT012  # one of the two stories shows it
         wrong(2, ALL_AT_ONCE).explore()
         wrong(2, (*ALL_AT_ONCE, Upstream(2))).explore()
+
+
+@pytest.mark.parametrize("wrong", [SharesAgainTooLate, DoesNotWakeWhoBecomesActive])
+def test_threads_that_come_into_a_graph_too_late(wrong: type[Steps]) -> None:
+    with pytest.raises(Violation, match="the end is out of reach"):
+        wrong(2, (Graph(1, (Step(1, after=(2,)), GATHER)),)).explore()
 
 
 def test_a_gathering_step_has_no_piece_for_a_thread_that_is_not_active() -> None:

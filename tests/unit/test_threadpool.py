@@ -70,6 +70,21 @@ def test_adaptive_shares_the_cpus_among_sessions_that_compute_at_once(tiny: Any)
         assert {first.counters().n_active, second.counters().n_active} & {max(1, most // 2)}
 
 
+@pytest.mark.model
+def test_a_long_graph_takes_the_cpus_that_another_session_has_left(smollm2: Any) -> None:
+    """It begins within milliseconds of the other's end, and may not compute all the prompt as if that still computed."""
+    most = thread_budget().most
+    if most < 2:
+        pytest.skip("one CPU cannot be shared")
+    prompt = [1, *range(100, 355)]
+    with Session(smollm2, n_ctx=512, n_threads=most) as first, Session(smollm2, n_ctx=512, n_threads=most) as second:
+        active = []
+        for session in (first, second) * 3:
+            session.generate(prompt, max_tokens=1, temperature=0, reuse=False)  # the same graph again is begun at once
+            active.append(session.counters().n_active)
+    assert active[2:] == [most] * 4
+
+
 def test_a_bound_pool_counts_its_own_cpus(tiny: Any) -> None:
     cpu = thread_budget().cpus[0]
     with ThreadPool(2, cpus=[cpu]) as pool, Session(tiny, n_ctx=64, pool=pool) as session:
