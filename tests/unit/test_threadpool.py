@@ -80,7 +80,7 @@ def test_a_long_graph_takes_the_cpus_that_another_session_has_left(smollm2: Any)
     with Session(smollm2, n_ctx=512, n_threads=most) as first, Session(smollm2, n_ctx=512, n_threads=most) as second:
         active = []
         for session in (first, second) * 3:
-            session.generate(prompt, max_tokens=1, temperature=0, reuse=False)  # the same graph again is begun at once
+            session.generate(prompt, max_tokens=1, temperature=0, reuse=False)  # a known graph begins soon
             active.append(session.counters().n_active)
     assert active[2:] == [most] * 4
 
