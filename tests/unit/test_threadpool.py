@@ -72,7 +72,7 @@ def test_adaptive_shares_the_cpus_among_sessions_that_compute_at_once(tiny: Any)
 
 @pytest.mark.model
 def test_a_long_graph_takes_the_cpus_that_another_session_has_left(smollm2: Any) -> None:
-    """It begins within milliseconds of the other's end, and may not compute all the prompt as if that still computed."""
+    """It begins within milliseconds of the other's end, and may not be computed as if that still computed."""
     most = thread_budget().most
     if most < 2:
         pytest.skip("one CPU cannot be shared")
