@@ -14,6 +14,7 @@ function(llamasmith_add_threading target)
         "${dir}/park.c"
         "${dir}/pools.c"
         "${dir}/proc.c"
+        "${dir}/share.c"
         "${dir}/sleep.c"
         "${dir}/steps.c"
         "${dir}/wait.c")

@@ -4,6 +4,7 @@
 
 #include "crew.h"
 #include "nodes.h"
+#include "share.h"
 #include "sleep.h"
 #include "wait.h"
 
@@ -21,11 +22,6 @@
 #define REST_AFTER_NS 1500000u
 // Nothing that a thread does between two steps takes so long, but to be put aside.
 #define GAP_NS 500000u
-// So long a graph keeps to its number of threads, though other pools begin or end theirs; the clock is read after some nodes.
-#ifndef SHARE_AFTER_NS // the stress test has it shared anew all the time
-#define SHARE_AFTER_NS 1000000u
-#define SHARE_NODES 16
-#endif
 // Looks at the step, with a pause after each, between two looks at the clock and at the others' pieces.
 #define LOOKS 8
 
@@ -132,42 +128,13 @@ static int prepare(struct ggml_threadpool * threadpool, const struct smith_steps
     return smith_self->bordered ? 0 : n_nodes;
 }
 
-// By thread 0, while no step is under way: the finisher of a step wakes nobody but the active.
-static void set_active(struct smith_wait * wait, int n_active) {
-    const int before = atomic_exchange_explicit(&wait->steps.n_active, n_active, memory_order_seq_cst);
-    for (int i = before; i < n_active; i++) {
-        smith_wake(wait, i);
-    }
-}
-
-static void share(struct smith_wait * wait) {
-    struct smith_steps * steps  = &wait->steps;
-    const int            n_cpus = atomic_load_explicit(&wait->n_cpus, memory_order_relaxed);
-    set_active(wait, smith_crew_share(wait->crew, steps->nth, n_cpus));
-    steps->n_unshared   = 0;
-    steps->shared_since = smith_ticks();
-}
-
-// Returns how many threads work on what comes next. A prompt takes seconds, in which other pools come and go. A worker
-// that computes alone would not ask whether the graph's owner wants to stop, hence thread 0.
-static int share_again(struct smith_wait * wait) {
-    struct smith_steps * steps = &wait->steps;
-    if (smith_self == &wait->slots[0] && ++steps->n_unshared >= SHARE_NODES) {
-        steps->n_unshared = 0;
-        if (smith_ticks() - steps->shared_since > SHARE_AFTER_NS * smith_ticks_per_us() / 1000) {
-            share(wait);
-        }
-    }
-    return atomic_load_explicit(&steps->n_active, memory_order_relaxed);
-}
-
 // Finds what is to be done from `node` on, which is in `phase`, and computes on the way what is not worth sharing.
 // Called by one thread at a time: no step is under way.
 static uint64_t next(struct ggml_threadpool * threadpool, struct smith_wait * wait, int node, int phase) {
     struct smith_steps * steps = &wait->steps;
     const int            nth   = steps->nth;
     while (node < steps->n_nodes && !aborts(threadpool, wait)) {
-        const int n_active = share_again(wait);
+        const int n_active = smith_share_again(wait);
         if (phase == SMITH_PREPARE) {
             const enum smith_manner manner = smith_manner_of(ggml_threadpool_smith_node(threadpool, node));
             if (manner == SMITH_SKIP || went_first(steps, node)) {
@@ -335,7 +302,7 @@ bool smith_steps_compute(struct ggml_threadpool * threadpool, struct smith_wait 
     atomic_store_explicit(&steps->abort, false, memory_order_relaxed);
     atomic_store_explicit(&steps->idle_spin, poll > 0, memory_order_relaxed);
     smith_crew_begin(wait->crew);
-    share(wait);
+    smith_share(wait);
 
     uint64_t what;
     uint64_t step = look(steps, &what);

@@ -28,7 +28,7 @@ class Step:
     pieces: int
     gather: bool = False
     after: tuple[int, ...] = ()
-    """So many threads become active, one number after another, once the step is done. In steps.c thread 0 does so; here
+    """So many threads become active, one number after another, once the step is done. In share.c thread 0 does so; here
     whoever ends the step."""
 
 

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STRESS = ROOT / "tests" / "support" / "steps_stress.c"
-STEPS = ("border.c", "clock.c", "group.c", "names.c", "park.c", "sleep.c", "wait.c")  # with steps.c
+STEPS = ("border.c", "clock.c", "group.c", "names.c", "park.c", "share.c", "sleep.c", "wait.c")  # with steps.c
 THREADING = ROOT / "src" / "threading"
 GGML = ROOT / "vendor" / "llama.cpp" / "ggml" / "include"
 # The language of the engine: C11, and the names that upstream's build asks the C library for.
