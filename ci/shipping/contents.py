@@ -61,6 +61,8 @@ class Library:
 
     needed: tuple[str, ...]
     search: tuple[str, ...]
+    packed: tuple[slice, ...]
+    """Where code for GPUs lies, which nvcc compresses: what reads like a path there is none."""
 
 
 class Wheel:
@@ -105,6 +107,7 @@ class Wheel:
 def read_library(data: bytes) -> Library:
     needed: list[str] = []
     search: list[str] = []
+    packed: list[slice] = []
     for section in ELFFile(io.BytesIO(data)).iter_sections():
         if isinstance(section, DynamicSection):
             for tag in section.iter_tags():
@@ -112,7 +115,9 @@ def read_library(data: bytes) -> Library:
                     needed.append(getattr(tag, "needed"))  # noqa: B009 (pyelftools makes it by the tag's name)
                 elif tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
                     search += getattr(tag, tag.entry.d_tag[3:].lower()).split(":")
-    return Library(tuple(needed), tuple(search))
+        elif section.name == ".nv_fatbin":
+            packed.append(slice(section["sh_offset"], section["sh_offset"] + section["sh_size"]))
+    return Library(tuple(needed), tuple(search), tuple(packed))
 
 
 def problems(row: Row, wheel: Wheel, source: Path | None = None, machine_paths: tuple[str, ...] = ()) -> list[str]:
@@ -196,7 +201,10 @@ def _paths(wheel: Wheel, machine_paths: tuple[str, ...]) -> Iterator[str]:
             if path.encode() in data:
                 yield f"{name}: it mentions {path}, a folder of the machine that built it"
         if name in wheel.libraries:
-            for found in sorted({match[0] for match in BUILD_PATH.finditer(data)}):
+            readable = bytearray(data)
+            for part in wheel.libraries[name].packed:
+                readable[part] = bytes(part.stop - part.start)
+            for found in sorted({match[0] for match in BUILD_PATH.finditer(readable)}):
                 if not found.startswith(SYSTEM_SOURCES):
                     yield f"{name}: it mentions {found.decode(errors='replace')}"
                     break

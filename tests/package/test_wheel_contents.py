@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,6 +74,18 @@ def test_a_path_of_the_machine_that_built_it(files: dict[str, bytes], tmp_path: 
     for path in ("/somewhere/else/ggml.c", f"{ROOT}/vendor"):
         found = wrong(tmp_path, {**files, ENGINE: files[ENGINE] + b"\0" + path.encode() + b"\0"})
         assert [line.startswith(f"{ENGINE}: it mentions /") for line in found] == [True], found
+
+
+def test_code_for_gpus_is_packed(files: dict[str, bytes], tmp_path: Path) -> None:
+    if shutil.which("objcopy") is None:
+        pytest.skip("needs objcopy; on Debian: apt-get install binutils")
+    (tmp_path / "engine.so").write_bytes(files[ENGINE])
+    (tmp_path / "code").write_bytes(b"\0/src-/template-ices/../mmq.cuh\0")
+    for section, n_wrong in ((".nv_fatbin", 0), (".rodata2", 1)):
+        command = ["objcopy", "--add-section", f"{section}={tmp_path / 'code'}", tmp_path / "engine.so"]
+        subprocess.run([*command, tmp_path / "other.so"], check=True)
+        found = wrong(tmp_path, {**files, ENGINE: (tmp_path / "other.so").read_bytes()})
+        assert len(found) == n_wrong, found
 
 
 def test_a_library_that_searches_elsewhere(files: dict[str, bytes], tmp_path: Path) -> None:
