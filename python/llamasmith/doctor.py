@@ -16,7 +16,7 @@ from .backend_trials import BackendState, try_backends, wrong_environment, wrong
 from .build import BuildInfo, build_info, package_root
 from .errors import BuildError
 from .huge_pages import VARIABLE as HUGE_PAGES
-from .huge_pages import huge_pages, switched_off
+from .huge_pages import huge_pages
 from .threads import Budget, thread_budget
 from .trial import try_in_a_process
 
@@ -309,15 +309,14 @@ def _notes(environment: Mapping[str, str], info: BuildInfo, active: Trial | None
 
 
 def _small_pages(environment: Mapping[str, str], root: Path) -> Iterator[Finding]:
-    if switched_off(environment):
+    asked = environment.get(HUGE_PAGES, "1")
+    if asked == "0":
         yield Finding(
             f"{HUGE_PAGES}=0 is set: weights lie in small pages, and tokens take some 6 % longer.",
             f"Unset it, unless you mean it: unset {HUGE_PAGES}",
         )
-    elif environment.get(HUGE_PAGES, "1") != "1":
-        yield Finding(
-            f"{HUGE_PAGES} is {environment[HUGE_PAGES]!r}, which means nothing.", "Unset it, or set it to 0 or 1."
-        )
+    elif asked != "1":
+        yield Finding(f"{HUGE_PAGES} is {asked!r}, which means nothing.", "Unset it, or set it to 0 or 1.")
     elif huge_pages(root) == "never":
         yield Finding(
             "Linux gives no huge pages (transparent_hugepage/enabled is never): tokens take some 6 % longer.",
