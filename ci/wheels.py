@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ except ImportError as error:
     sys.exit(f"ci/wheels.py: {error.name} is not there. Run ci/test once, or: pip install '.[wheels]'")
 
 ROOT = Path(__file__).resolve().parents[1]
+SECONDS_BETWEEN_LINES = 60  # in a log, while a step goes on
 
 
 def main() -> int:
@@ -108,15 +110,16 @@ def build(console: Console, chosen: list[Row], options: argparse.Namespace) -> i
 
 
 def speaker(console: Console, status: Status) -> Callable[[str], None]:
-    """Says what is done now: on a terminal in one line that changes, in a log in a line for each step."""
-    last = ""
+    """Says what is done now: on a terminal in one line that changes, in a log a line for each step and each minute."""
+    last, printed_at = "", 0.0
 
     def say(what: str) -> None:
-        nonlocal last
+        nonlocal last, printed_at
         status.update(escape(what))
-        step = what.partition(" compiling ")[0]
-        if not console.is_terminal and step != last:
+        step, now = what.partition(" compiling ")[0], time.monotonic()
+        if not console.is_terminal and (step != last or now - printed_at >= SECONDS_BETWEEN_LINES):
             print(what, flush=True)
+            printed_at = now
         last = step
 
     return say
