@@ -5,16 +5,16 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .threads.files import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["VARIABLE", "forget", "huge_pages", "read_ahead"]
+__all__ = ["VARIABLE", "chunks", "forget", "huge_pages"]
 
 VARIABLE = "LLAMASMITH_HUGE_PAGES"
 """0 leaves the pages to llama.cpp. Read by the engine when it is loaded."""
@@ -38,26 +38,25 @@ def forget(file: Path) -> None:
         os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-@contextmanager
-def read_ahead(file: BinaryIO) -> Iterator[Callable[[int, int], None]]:
-    """A function that reads a part of a file into memory as the engine does: (first byte, size in bytes).
+def chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """What is in a file from its beginning, `size` bytes at a time, read into memory as the engine reads it.
 
-    Else reading leaves it in small pages, and the engine takes what is there. Where Linux refuses, nothing happens.
-    Each part begins at a multiple of a page.
+    Else reading leaves it in small pages, and the engine takes what is there. `size` is a multiple of a page.
+    Where Linux refuses, it is an ordinary reading.
     """
-    mapped = None
-    with suppress(OSError, ValueError, AttributeError):  # AttributeError: not Linux; ValueError: an empty file
-        if os.environ.get(VARIABLE) != "0":
-            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-            mapped.madvise(mmap.MADV_HUGEPAGE)
-
-    def ahead(start: int, size: int) -> None:
-        if mapped is not None and start < len(mapped):
-            with suppress(OSError):  # a file that was cut short meanwhile, or an older kernel
-                mapped.madvise(_MADV_POPULATE_READ, start, min(size, len(mapped) - start))
-
-    try:
-        yield ahead
-    finally:
-        if mapped is not None:
-            mapped.close()
+    with ExitStack() as stack:
+        mapped = None
+        with suppress(OSError, ValueError, AttributeError):  # AttributeError: not Linux; ValueError: an empty file
+            if os.environ.get(VARIABLE) != "0":
+                mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+                mapped.madvise(mmap.MADV_HUGEPAGE)
+        begin = 0
+        while True:
+            if mapped is not None and begin < len(mapped):
+                with suppress(OSError):  # a file that was cut short meanwhile, or an older kernel
+                    mapped.madvise(_MADV_POPULATE_READ, begin, min(size, len(mapped) - begin))
+            chunk = file.read(size)
+            if not chunk:
+                return
+            begin += len(chunk)
+            yield chunk

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from page_cache import need_disk, resident
 
 from llamasmith import hub
 from llamasmith._known import KNOWN, KnownModel, Part
@@ -327,6 +328,19 @@ def test_hub_files_through_the_users_endpoint(endpoint: str, cache: Path) -> Non
         assert answer["kind"] == "HubError"
         assert spec in answer["text"]
     assert "log in" in gated["text"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's page cache")
+def test_what_was_fetched_is_left_to_the_engine_to_read(endpoint: str, tiny: KnownModel, cache: Path) -> None:
+    cache.mkdir()
+    need_disk(cache)
+    assert resident(hub.pull(tiny.name)) == 0
+    spec = "hf:org/repo:tiny.gguf"
+    file = Path(pull_in_child(endpoint, cache, [spec])[0]["path"])
+    assert resident(file) == 0
+    file.read_bytes()
+    pull_in_child(endpoint, cache, [spec])  # it is there already: not fetched, and not forgotten
+    assert resident(file) > 0
 
 
 def test_hub_out_of_reach(endpoint: str, cache: Path) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import os
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from page_cache import need_disk, resident
 from tiny_model import write_tiny_model
 
 from llamasmith import build_info
-from llamasmith.huge_pages import VARIABLE, forget, huge_pages, read_ahead
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from llamasmith.huge_pages import VARIABLE, chunks, forget, huge_pages
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's pages, and its /proc")
 
@@ -97,24 +93,10 @@ def test_whom_linux_gives_them(tmp_path: Path, text: str | None, mode: str | Non
     assert huge_pages(tmp_path) == mode
 
 
-def resident(file: Path) -> int:
-    """Pages of a file that are in memory."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
-        there = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
-        begin = ctypes.c_char.from_buffer(mapped)
-        failed = libc.mincore(ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), there)
-        del begin  # or the map cannot be closed
-    assert failed == 0, os.strerror(ctypes.get_errno())
-    return sum(page & 1 for page in there)
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """A file of 1000 pages and a bit, on a disk."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
-    if kind.strip() in ("tmpfs", "ramfs"):
-        pytest.skip("temporary files lie in memory here; name a folder on a disk: pytest --basetemp FOLDER")
+    need_disk(tmp_path)
     file = tmp_path / "file"
     file.write_bytes(b"llama" * 820_000)
     assert resident(file) == 1001
@@ -132,22 +114,35 @@ def test_a_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     forget(tmp_path)
 
 
-@pytest.mark.parametrize(("asked", "happens"), [(None, True), ("0", False)])
-def test_parts_are_read_ahead(written: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, happens: bool) -> None:
-    if asked is None:
-        monkeypatch.delenv(VARIABLE, raising=False)
-    else:
+def flags_of(file: Path) -> list[str]:
+    """Linux's flags of what this process has mapped of a file; hg: huge pages are asked for."""
+    flags, ours = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if not line.split()[0].endswith(":"):
+            ours = line.endswith(str(file))
+        elif ours and line.startswith("VmFlags:"):
+            flags += line.split()[1:]
+    return flags
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize(("asked", "huge"), [(None, True), ("0", False)])
+def test_a_file_is_read_as_the_engine_reads_it(
+    written: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, huge: bool
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if asked is not None:
         monkeypatch.setenv(VARIABLE, asked)
-    forget(written)
-    size = 256 * mmap.PAGESIZE
-    with written.open("rb") as file, read_ahead(file) as ahead:
-        for start in range(0, 5 * size, size):  # the last part lies behind the end
-            ahead(start, size)
-    assert resident(written) == 1001 if happens else resident(written) < 100
+    content = b""
+    with written.open("rb") as file:
+        for chunk in chunks(file, 256 * mmap.PAGESIZE):
+            content += chunk
+            assert ("hg" in flags_of(written)) == huge
+    assert content == b"llama" * 820_000
+    assert flags_of(written) == []
 
 
-def test_an_empty_file_is_read_ahead_too(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_chunks(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    with (tmp_path / "empty").open("rb") as file, read_ahead(file) as ahead:
-        ahead(0, 1 << 20)
-        assert file.read() == b""
+    with (tmp_path / "empty").open("rb") as file:
+        assert list(chunks(file, 1 << 20)) == []

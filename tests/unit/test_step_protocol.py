@@ -1,4 +1,4 @@
-"""The protocols of src/threading/steps.c and of the barrier in wait.c: no lost wake-up, no piece twice or left out.
+"""The protocol of src/threading/steps.c: no lost wake-up, no piece twice or left out.
 
 All interleavings are explored, spurious wake-ups included, and the end must be in reach from every state without one:
 a lost wake-up is then impossible, not just unlikely. That is under sequential consistency, which C11 grants to the
@@ -21,9 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from barrier_model import Barrier
-from model_checker import Op, Shared, Thread, Violation, explore
-from model_words import Words
+from model_checker import Op, Thread, Violation
 from step_model import AWAKE, NAPS, NO_GRAPH, PAUSE, SLEEPS, Graph, Step, Steps, Upstream, share
 
 GATHER = Step(2, gather=True)
@@ -354,115 +352,3 @@ def test_pausing_has_to_wait_for_the_graph() -> None:
     """As ThreadPool.pause() does: a worker called out in the middle is missing where all must arrive."""
     with pytest.raises(Violation, match=r"the end is out of reach"):
         PausedByAnother(2, (Graph(2, (Step(2), GATHER)),)).explore()
-
-
-# -- the barrier
-
-
-@pytest.mark.parametrize(("n_threads", "n_meetings"), [(2, 4), (3, 2)])
-def test_the_barrier_loses_no_wake_up(n_threads: int, n_meetings: int) -> None:
-    assert Barrier(n_threads, n_meetings).explore().states > 100
-
-
-class CountsAfterItsLook(Barrier):
-    def park(self, ith: int, old: int) -> Thread:
-        while True:
-            n_passed = yield self.words.load("n_passed")
-            if n_passed != old:
-                return
-            yield self.words.add("n_parked", 1)
-            yield from self.words.park(f"bed{ith}", "n_parked", 1)  # a word that says nothing about the barrier
-            yield self.words.add("n_parked", -1)
-
-
-class StopsCountingBeforeItSleeps(Barrier):
-    def park(self, ith: int, old: int) -> Thread:
-        yield self.words.add("n_parked", 1)
-        yield self.words.add("n_parked", -1)
-        while True:
-            n_passed = yield self.words.load("n_passed")
-            if n_passed != old:
-                return
-            yield from self.words.park(f"bed{ith}", "n_passed", old)
-
-
-class SleepsWithoutComparing(Barrier):
-    def park(self, ith: int, old: int) -> Thread:
-        yield self.words.add("n_parked", 1)
-        while True:
-            n_passed = yield self.words.load("n_passed")
-            if n_passed != old:
-                break
-            yield self.words.store(f"bed{ith}", 1)
-            yield self.words.rise(f"bed{ith}")
-        yield self.words.add("n_parked", -1)
-
-
-class LooksForSleepersFirst(Barrier):
-    def let_go(self) -> Thread:
-        yield self.words.store("n_barrier", 0)
-        n_parked = yield self.words.load("n_parked")
-        yield self.words.add("n_passed", 1)
-        if n_parked > 0:
-            yield self.unpark()
-
-
-class WakesOneOnly(Barrier):
-    def unpark(self) -> Op:
-        def apply(shared: Shared) -> Any:
-            for i in self.beds:
-                if shared[i]:
-                    return ((None, (*shared[:i], 0, *shared[i + 1 :])),)
-            return ((None, shared),)
-
-        return Op("wake one", apply)
-
-
-class SetsTheCountBackTooLate(Barrier):
-    def let_go(self) -> Thread:
-        yield self.words.add("n_passed", 1)
-        yield self.words.store("n_barrier", 0)
-        yield from self.release()
-
-
-WRONG_BARRIERS = {
-    CountsAfterItsLook: "the end is out of reach",
-    StopsCountingBeforeItSleeps: "n_parked is less",
-    SleepsWithoutComparing: "the end is out of reach",
-    LooksForSleepersFirst: "the end is out of reach",
-    WakesOneOnly: "the end is out of reach",
-    SetsTheCountBackTooLate: "the end is out of reach",
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG_BARRIERS, ids=lambda wrong: wrong.__name__)
-def test_one_thing_wrong_in_the_barrier_is_found(wrong: type[Barrier]) -> None:
-    with pytest.raises(Violation, match=WRONG_BARRIERS[wrong]):
-        wrong(3, 2).explore()
-
-
-# -- the checker itself
-
-
-def test_a_state_from_which_only_a_spurious_wake_up_leads_on_is_stuck() -> None:
-    words = Words(word=0, bed=0)
-
-    def sleeper() -> Thread:
-        yield from words.park("bed", "word", 0)
-
-    with pytest.raises(Violation, match="the end is out of reach"):
-        explore([sleeper], words.initial)
-
-
-def test_a_violation_shows_a_shortest_interleaving() -> None:
-    words = Words(n=0)
-
-    def adds() -> Thread:
-        n = yield words.load("n")
-        yield words.store("n", n + 1)
-
-    with pytest.raises(Violation) as caught:
-        explore([adds, adds], words.initial, at_end=lambda shared: None if shared == (2,) else "one was lost")
-    lost, *trace = str(caught.value).splitlines()
-    assert lost == "one was lost"
-    assert sorted(trace) == ["thread 0: load n", "thread 0: n = 1", "thread 1: load n", "thread 1: n = 1"]

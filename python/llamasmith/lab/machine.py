@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..build import build_info
 from ..errors import ModelNotFound
 from ..hub import cache_folder
-from ..huge_pages import huge_pages, read_ahead
+from ..huge_pages import chunks, huge_pages
 from ..threads import thread_budget
 from .extra import need
 from .roofline import roofline
@@ -76,13 +76,11 @@ def model_facts(path: Path, on_bytes: Callable[[int, int], None] = lambda done, 
     digest, done = hashlib.sha256(), 0
     try:
         total = path.stat().st_size
-        with path.open("rb") as file, read_ahead(file) as ahead:
-            ahead(0, _CHUNK_BYTES)
-            while chunk := file.read(_CHUNK_BYTES):
+        with path.open("rb") as file:
+            for chunk in chunks(file, _CHUNK_BYTES):
                 digest.update(chunk)
                 done += len(chunk)
                 on_bytes(done, total)
-                ahead(done, _CHUNK_BYTES)
     except OSError as error:
         raise ModelNotFound(f"The model {path} cannot be read: {error.strerror or error}.") from error
     return {"file": path.name, "bytes": total, "sha256": digest.hexdigest()}
